@@ -1,0 +1,87 @@
+"""Digests and the canonical bytes of a value: the only place where lkbuild turns bytes into an identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A content digest as OCI writes it, `sha256:…` (image-spec descriptor.md).  Made by `parse` or by hashing."""
+
+    algorithm: str
+    hex: str
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """`sha256:<64 hex>` or `sha512:<128 hex>`; anything else raises ValueError, for a digest becomes a path."""
+        if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+            raise ValueError(f"not a digest: {text!r:.100} (wanted sha256:<64 hex digits>)")
+        algorithm, _, hexdigest = text.partition(":")
+        return cls(algorithm, hexdigest)
+
+    @classmethod
+    def of(cls, data: bytes) -> Digest:
+        """The SHA-256 digest of `data`."""
+        return cls("sha256", hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Digest:
+        """The SHA-256 digest of a file's bytes."""
+        with path.open("rb") as file:
+            return cls("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, for people."""
+        return self.hex[:12]
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+def plain(value: Any) -> Any:
+    """`value` with dataclasses as objects (class name left out), tuples as lists, digests and other values as text.
+
+    Only str, int, bool, None, bytes (as hex), tuples, lists, mappings with str keys, Digest and dataclasses are allowed;
+    anything else, a float above all, raises TypeError: it would not have one canonical form.
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Digest):
+        return str(value)
+    if isinstance(value, bytes):
+        return {"hex": value.hex()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+    if isinstance(value, Mapping):
+        if not all(isinstance(k, str) for k in value):
+            raise TypeError(f"mapping with keys that are not text: {value!r:.100}")
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, Iterable) and isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    raise TypeError(f"no canonical form for {type(value).__name__}: {value!r:.100}")
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no blanks, UTF-8.  Equal values give equal bytes on every machine.
+
+    NB: dataclass fields declared with `compare=False` (where a value came from, say) are no part of it.
+    """
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def identity(value: Any) -> Digest:
+    """The SHA-256 of a value's canonical form."""
+    return Digest.of(canonical(value))

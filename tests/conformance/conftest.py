@@ -1,0 +1,1 @@
+"""The conformance corpus: specs, images, what the reference builds from them, and what it refuses."""

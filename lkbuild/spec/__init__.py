@@ -1,0 +1,1 @@
+"""The spec language: YAML to frozen values, with the line of everything."""

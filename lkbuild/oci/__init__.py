@@ -1,0 +1,1 @@
+"""OCI values: what an image says (image-spec), and what runs in a container (runtime-spec)."""

@@ -1,0 +1,1 @@
+"""Formats of boot media, bytes only."""

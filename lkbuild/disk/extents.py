@@ -1,0 +1,41 @@
+"""A large file as a list of extents: a few bytes of our own, slices of blobs that are there already, and zeros.
+
+What writes a disk image says where its metadata goes and which bytes of which blob lie where; nothing large is held or
+copied to say so.  `store.recipe` writes the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lkbuild.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Literal bytes; small."""
+
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """`length` zero bytes."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`length` bytes of the blob `digest`, from `offset`."""
+
+    digest: Digest
+    offset: int
+    length: int
+
+
+Extent = Data | Zeros | Slice

@@ -1,0 +1,97 @@
+"""A file as a list of extents, so that a large output costs its metadata and one copy.
+
+A recipe is what an output step makes.  Its JSON form is the step's blob; writing the file copies slices of other blobs
+inside the kernel (`copy_file_range`, a reflink where the file system has them) and leaves zeros as holes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lkbuild.digest import Digest, canonical
+from lkbuild.disk.extents import Data, Extent, Slice, Zeros
+from lkbuild.errors import StoreError
+from lkbuild.store.files import copy_range, doing
+from lkbuild.store.store import Store
+from lkbuild.store.values import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The extents of a file, one after the other."""
+
+    extents: tuple[Extent, ...]
+
+    @classmethod
+    def of(cls, extents: Iterable[Extent]) -> Recipe:
+        """The recipe of these extents, empty ones left out."""
+        return cls(tuple(e for e in extents if e.length))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return sum(e.length for e in self.extents)
+
+    def encode(self) -> bytes:
+        """The recipe as JSON."""
+        return canonical([_encode(e) for e in self.extents])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Recipe:
+        """The recipe in `data`; StoreError where it is none."""
+        try:
+            return cls(tuple(_decode(item) for item in json.loads(data)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"not a recipe: {error}") from error
+
+    def write(self, store: Store, path: Path) -> None:
+        """Write the file beside `path` and rename it there; what stood there before stays until then."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with doing(f"writing {path}"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with temporary.open("wb") as file:
+                    for extent in self.extents:
+                        match extent:
+                            case Data(data):
+                                file.write(data)
+                            case Zeros(length):
+                                file.seek(length, os.SEEK_CUR)
+                            case Slice(digest, offset, length):
+                                with store.open_blob(digest) as source:
+                                    copy_range(source, offset, length, file)
+                    file.truncate(self.size)
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def whole(blob: Blob) -> Recipe:
+    """The recipe of a file that is one blob."""
+    return Recipe.of([Slice(blob.digest, 0, blob.size)])
+
+
+def _encode(extent: Extent) -> object:
+    match extent:
+        case Data(data):
+            return ["data", data.hex()]
+        case Zeros(length):
+            return ["zeros", length]
+        case Slice(digest, offset, length):
+            return ["slice", str(digest), offset, length]
+
+
+def _decode(item: object) -> Extent:
+    match item:
+        case ["data", str(text)]:
+            return Data(bytes.fromhex(text))
+        case ["zeros", int(length)] if length >= 0:
+            return Zeros(length)
+        case ["slice", str(digest), int(offset), int(length)] if offset >= 0 and length >= 0:
+            return Slice(Digest.parse(digest), offset, length)
+        case _:
+            raise ValueError(f"no extent: {item!r:.100}")

@@ -1,0 +1,1 @@
+"""Carrying out a graph: doit's tasks over the store."""

@@ -1,0 +1,198 @@
+"""What was asked for, from words (`format=tar`) as `doit` has them; `lkbuild`'s flags are turned into the same words.
+
+One table says which there are, so that both front ends and their help agree.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from lkbuild.engine.options import BuildOptions, Compression, Profile, Pull
+from lkbuild.engine.specs import closest, expand
+from lkbuild.errors import UsageError
+
+Word = tuple[str, str]
+"""A name and its value."""
+
+Manner = Literal["lines", "json", "quiet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A word that can be given: its name, what its value is, and what it is for."""
+
+    name: str
+    value: str
+    meaning: str
+
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether it is a switch."""
+        return self.value == "yes|no"
+
+
+BUILD_OPTIONS = (
+    Option("format", "FORMAT", "what to make; several with commas or by repeating it"),
+    Option("arch", "amd64|arm64|riscv64|s390x", "the machine's architecture; this one's where not said"),
+    Option("name", "NAME", "the outputs' name, in place of the spec's"),
+    Option("dir", "DIR", "where outputs go"),
+    Option(
+        "pull", "missing|always|never", "whether registries are asked: for what is not cached, for all, for nothing"
+    ),
+    Option("offline", "yes|no", "ask no network: the same as pull=never"),
+    Option("cache", "DIR", "where what was made is kept (environment: LKBUILD_CACHE)"),
+    Option("images", "PATH", "an image layout or archive to look into first; can be repeated"),
+    Option("docker", "yes|no", "look for images in the local Docker daemon too"),
+    Option("compression", "auto|gzip|zstd", "how initrds are compressed; auto: as the kernel can read"),
+    Option("profile", "dev|release", "compress fast, or small"),
+    Option("size", "SIZE", "the size of disk images, such as 512M or 2G; megabytes without a unit"),
+    Option("decompress_kernel", "yes|no", "store the kernel decompressed"),
+    Option("json", "yes|no", "tell what happens as lines of JSON"),
+    Option("quiet", "yes|no", "say only what is wrong"),
+    Option("verbose", "yes|no", "say also why steps run, and which were done before"),
+)
+
+_REPEATABLE = ("spec", "format", "images")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_FIXED = {"arch", "pull", "compression", "profile"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that was asked for.
+
+    `target`: write the one output there (`-` is standard output).  `rest`: words for whatever is done with the machine.
+    """
+
+    options: BuildOptions
+    target: str = ""
+    manner: Manner = "lines"
+    verbose: bool = False
+    rest: tuple[Word, ...] = ()
+
+    def only(self, machines: Iterable[tuple[Path, ...]]) -> Order:
+        """The same for some of the machines."""
+        return replace(self, options=replace(self.options, machines=tuple(machines)))
+
+
+def order(words: Sequence[Word], base: Path, others: Iterable[Option] = (), merged: Sequence[str] = ()) -> Order:
+    """What the words ask for; `others` are further names that may be given.  UsageError names the first mistake.
+
+    Relative paths among them are relative to `base`.  `spec` may be missing: then there are no machines, or one of the
+    files `merged`.
+    """
+    others = tuple(others)
+    known = {option.name: option for option in (Option("spec", "FILE", ""), *BUILD_OPTIONS, *others)}
+    given: dict[str, list[str]] = {}
+    for name, value in words:
+        _check(name, value, known)
+        given.setdefault(name, []).append(value)
+    for name, values in given.items():
+        if len(set(values)) > 1 and name in {option.name for option in BUILD_OPTIONS} - set(_REPEATABLE):
+            raise UsageError(f"{name} is given as {' and as '.join(map(repr, values))}", f"say {name}= once")
+    single = {name: values[-1] for name, values in given.items()}
+    names = {option.name for option in others}
+    return Order(
+        _options(given, single, base, merged),
+        manner=manner(words),
+        verbose=_yes(single, "verbose"),
+        rest=tuple(word for word in words if word[0] in names),
+    )
+
+
+def manner(words: Iterable[Word]) -> Manner:
+    """How things are to be told; of any words, also of wrong ones."""
+    words = tuple(words)
+    return "json" if ("json", "yes") in words else "quiet" if ("quiet", "yes") in words else "lines"
+
+
+def _options(
+    given: Mapping[str, list[str]], single: Mapping[str, str], base: Path, merged: Sequence[str]
+) -> BuildOptions:
+    machines = expand(given.get("spec", ()), base)
+    if merged:
+        machines += (tuple(file for name in merged for files in expand([name], base) for file in files),)
+    name = single.get("name")
+    if name is not None and len(machines) > 1:
+        raise UsageError(f"name={name} names one machine, but {len(machines)} are asked for", "leave name= out")
+    if name is not None and (not name or "/" in name or name in (".", "..")):
+        raise UsageError(f"name={name} cannot name files", "say dir=DIR for where they go")
+    formats = (part.strip() for text in given.get("format", ()) for part in text.split(","))
+    options = BuildOptions(
+        machines=machines,
+        formats=tuple(dict.fromkeys(part for part in formats if part)),
+        arch=_ARCHITECTURES.get(single.get("arch", os.uname().machine), single.get("arch", "amd64")),
+        name=name,
+        directory=_path(single["dir"], base) if "dir" in single else _path("", base),
+        pull=_pull(single),
+        cache=cache(single.get("cache"), base),
+        images=tuple(_path(path, base) for path in given.get("images", ())),
+        docker=_yes(single, "docker"),
+        compression=cast(Compression, single.get("compression", "auto")),
+        profile=cast(Profile, single.get("profile", "dev")),
+        decompress_kernel=_yes(single, "decompress_kernel"),
+    )
+    return replace(options, size=megabytes(single["size"])) if "size" in single else options
+
+
+def cache(said: str | None, base: Path) -> Path:
+    """Where the cache is: as said, else as the environment says, else in `cache/` here."""
+    if said is not None:
+        return _path(said, base)
+    return Path(os.environ.get("LKBUILD_CACHE") or "cache").expanduser()
+
+
+def _path(text: str, base: Path) -> Path:
+    return base / Path(text).expanduser()
+
+
+def _pull(single: Mapping[str, str]) -> Pull:
+    pull = single.get("pull", "missing")
+    if _yes(single, "offline"):
+        if pull == "always":
+            raise UsageError("pull=always asks the network, offline=yes does not", "leave one of them out")
+        return "never"
+    return cast(Pull, pull)
+
+
+def _check(name: str, value: str, known: Mapping[str, Option]) -> None:
+    option = known.get(name)
+    if option is None:
+        names = [each for each in known if known[each].value]
+        close = closest(name.replace("-", "_"), names)
+        raise UsageError(
+            f"unknown option {name}={value}",
+            f"did you mean {close[0]}=?" if close else f"there are {', '.join(names)}",
+        )
+    if option.yes_or_no and value not in ("yes", "no"):
+        raise UsageError(f"{name}={value}", f"say {name}=yes or {name}=no")
+    if (
+        name in _FIXED
+        and value not in (choices := option.value.split("|"))
+        and not (name == "arch" and value in _ARCHITECTURES)
+    ):
+        close = closest(value, choices)
+        raise UsageError(
+            f"{name}={value} is not known",
+            (f"did you mean {name}={close[0]}? " if close else "") + f"one of {', '.join(choices)}",
+        )
+    if not value:
+        raise UsageError(f"{name}= has no value", f"say {name}={option.value}")
+
+
+def _yes(single: Mapping[str, str], name: str) -> bool:
+    return single.get(name) == "yes"
+
+
+def megabytes(text: str) -> int:
+    """A size in MB (1048576 bytes) from `512`, `512M` or `2G`."""
+    match = re.fullmatch(r"(\d{1,9})\s*([MG]?)(?:i?B)?", text, re.IGNORECASE)
+    size = int(match[1]) * (1024 if match[2].upper() == "G" else 1) if match else 0
+    if not 0 < size <= 16 << 20:
+        raise UsageError(f"size {text!r} is none", "say megabytes, or 512M, or 2G")
+    return size

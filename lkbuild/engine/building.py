@@ -1,0 +1,236 @@
+"""A build from what was asked for to its end: stamps first, then doit's tasks, then stamps again.
+
+`doit build` and `lkbuild build` are both this.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lkbuild.engine import stamp
+from lkbuild.engine.arguments import Order
+from lkbuild.engine.events import Finished, Wrote
+from lkbuild.engine.report import Built, Nothing, Planned, Report
+from lkbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from doit.task import Task
+
+    from lkbuild.engine.events import Listener
+    from lkbuild.engine.options import BuildOptions
+    from lkbuild.engine.prepare import Prepared
+    from lkbuild.engine.running import Manners, Reporting
+    from lkbuild.engine.session import Session
+    from lkbuild.engine.tasks import OurTask, Writing
+    from lkbuild.plan.graph import Output
+
+    Preparing = Callable[[BuildOptions, Listener], Prepared]
+
+Tell = Callable[[Report], None]
+
+EVERYTHING = ("build",)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Tasks besides those of the graph: other people's, ours that need no spec; doit's manager for the former."""
+
+    theirs: tuple[Task, ...] = ()
+    ours: Mapping[str, OurTask] = field(default_factory=dict)
+    dependencies: Callable[[], object] = object
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be run: how, which tasks, what others there are; and how outputs are written, if not as always."""
+
+    manners: Manners
+    selection: tuple[str, ...] = EVERYTHING
+    others: Others = Others()
+    writing: Writing | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Listens to a build, counts, and tells whoever listens to it, one report at a time."""
+
+    tell: Tell
+    how: dict[str, str] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, report: Report) -> None:
+        with self.guard:
+            if isinstance(report, Finished):
+                self.how[report.step] = report.how
+            elif isinstance(report, Wrote):
+                self.written[report.output] = self.written.get(report.output, 0) + 1
+            self.tell(report)
+
+
+def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
+    """Do what was wished for; returns what to exit with.  LkbuildError for what is wrong before the first step."""
+    began = time.monotonic()
+    stamp.code()
+    left = order
+    if wish.selection == EVERYTHING and not wish.manners.always:
+        left = skip_fresh(order, tell, began)
+        if not left.options.machines:
+            return 0
+    common = stamp.Watch()
+    for path in left.options.images:
+        common.add_layout(path)
+    gc.disable()
+    tally = Tally(tell)
+    try:
+        prepared = preparing(left.options, tally)
+        try:
+            return _run(left, wish, _Started(prepared, common, tally, began))
+        finally:
+            prepared.close()
+    finally:
+        gc.enable()
+
+
+def skip_fresh(order: Order, tell: Tell, began: float) -> Order:
+    """What is left to do when the machines whose stamps say that nothing changed are left out, which is told."""
+    if order.target == "-":
+        return order
+    fresh: list[str] = []
+    stale: list[tuple[Path, ...]] = []
+    for files in order.options.machines:
+        found = stamp.check(request(order, files), still_holds(order))
+        if found is None:
+            stale.append(files)
+        else:
+            fresh.append(found.machine)
+    if fresh:
+        tell(Nothing(tuple(fresh), time.monotonic() - began))
+    return order.only(stale)
+
+
+def request(order: Order, files: tuple[Path, ...]) -> stamp.Request:
+    """The request for one machine of an order."""
+    return stamp.Request(order.only([files]).options, order.target)
+
+
+def still_holds(order: Order) -> stamp.StillHolds:
+    """Whether fingerprints are what they were, for this order's places."""
+
+    def holds(texts: Mapping[str, str]) -> bool:
+        from lkbuild.engine.fingerprints import current
+
+        return current(order.options, texts) == texts
+
+    return holds
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    prepared: Prepared
+    common: stamp.Watch
+    tally: Tally
+    began: float
+
+
+def _run(order: Order, wish: Wish, started: _Started) -> int:
+    from lkbuild.engine.running import Reporting, run_tasks
+    from lkbuild.engine.tasks import Standing, build_tasks
+
+    session = started.prepared.session
+    writing = wish.writing or store_writing()
+    outputs = _redirected(session.graph.outputs, order.target)
+    ours = {**wish.others.ours, **build_tasks(session, outputs, writing)}
+    started.tally(Planned(len(session.steps), sum(map(session.must_run, session.steps))))
+    gc.freeze()
+    reporting = Reporting(ours, started.tally, wish.manners.theirs)
+    standing = Standing(ours, wish.others.dependencies)
+    tasks = [mine.task for mine in ours.values()] + [t for t in wish.others.theirs if t.name not in ours]
+    code = run_tasks(tasks, wish.selection, standing, reporting, wish.manners)
+    for number, (machine, mine) in enumerate(_machines(outputs).items()):
+        _conclude(order, _Machine(number, machine, mine), started, reporting, writing)
+    return code
+
+
+def store_writing() -> Writing:
+    """Outputs written to where they belong."""
+    from lkbuild.engine import outputs
+    from lkbuild.engine.tasks import Writing
+
+    return Writing(outputs.write, outputs.is_current)
+
+
+def _redirected(outputs: Sequence[Output], target: str) -> tuple[Output, ...]:
+    """The one output file written to `target` instead, where there is one."""
+    if not target:
+        return tuple(outputs)
+    files = [file for output in outputs for file in output.files]
+    if len(files) != 1:
+        names = ", ".join(file.path.rpartition("/")[2] for file in files)
+        raise UsageError(
+            f"-o takes one file, but this makes {len(files)}: {names}", "name one format, or use --dir DIR"
+        )
+    return (replace(outputs[0], files=(replace(files[0], path=target),)),)
+
+
+def _machines(outputs: Iterable[Output]) -> dict[str, list[Output]]:
+    machines: dict[str, list[Output]] = {}
+    for output in outputs:
+        machines.setdefault(output.machine, []).append(output)
+    return machines
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    number: int
+    name: str
+    outputs: list[Output]
+
+
+def _conclude(order: Order, machine: _Machine, started: _Started, reporting: Reporting, writing: Writing) -> None:
+    """Tell what was done for a machine, and leave a stamp if all of it is as it should be."""
+    session, tally = started.prepared.session, started.tally
+    paths = tuple(file.path for output in machine.outputs for file in output.files)
+    seen = _look(paths)
+    good = [output.name for output in machine.outputs if writing.is_current(output, session)]
+    if reporting.seen.isdisjoint(good) or any(o.name in reporting.seen and o.name not in good for o in machine.outputs):
+        return
+    steps = _closure(session, [name for output in machine.outputs for name in output.needs])
+    ran = sum(tally.how.get(step) == "ran" for step in steps)
+    written = sum(tally.written.get(output.name, 0) for output in machine.outputs)
+    shown = tuple(f.path for o in machine.outputs if o.name in reporting.seen for f in o.files)
+    tally(Built(machine.name, ran, len(steps) - ran, written, time.monotonic() - started.began, shown))
+    # Two specs may make machines of one name in different formats: then it is not clear whose stamp this would be.
+    alone = len(_machines(session.graph.outputs)) == len(order.options.machines)
+    if len(good) == len(machine.outputs) and alone and order.target != "-":
+        watches = (started.common, started.prepared.watch.whole(machine.number), seen)
+        stamp.write(request(order, order.options.machines[machine.number]), watches, stamp.Fresh(machine.name, paths))
+
+
+def _look(paths: Iterable[str]) -> stamp.Watch:
+    """The outputs, looked at when the clock has moved on since they were written."""
+    for wait in (0.0, 0.025):
+        time.sleep(wait)
+        seen = stamp.Watch()
+        for path in paths:
+            seen.add_file(Path(path))
+        if not seen.racy:
+            break
+    return seen
+
+
+def _closure(session: Session, names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += session.steps[name].needs
+    return found

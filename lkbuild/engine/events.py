@@ -1,0 +1,57 @@
+"""What happens during a build, as values; whoever shows it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A step began."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A step fetched bytes: `done` of `total`."""
+
+    step: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step is done.  `how`: it ran, its result was there, or another process made it meanwhile."""
+
+    step: str
+    how: Literal["ran", "cached", "waited"]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """An output file was written (`bytes`)."""
+
+    output: str
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A warning or a word of explanation."""
+
+    text: str
+
+
+Event = Started | Progressed | Finished | Wrote | Said
+Listener = Callable[[Event], None]
+
+
+def nobody(_: Event) -> None:
+    """A listener that does not listen."""

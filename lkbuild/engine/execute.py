@@ -1,0 +1,87 @@
+"""One step, carried out: the same function for threads, processes and other machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lkbuild.digest import Digest
+from lkbuild.engine.events import Finished, Listener, Progressed
+from lkbuild.errors import LkbuildError, StepError
+from lkbuild.packages.params import DebFile
+from lkbuild.plan.kinds import KINDS, Pull
+from lkbuild.plan.step import Step, located, step_key
+from lkbuild.steps.functions import FUNCTIONS
+from lkbuild.steps.work import Doors, InputFile, Work
+from lkbuild.store import Blob, Result, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step is carried out: the store, the way out, and who listens."""
+
+    store: Store
+    doors: Doors
+    listen: Listener
+
+
+def key_of(step: Step, inputs: Mapping[str, Blob]) -> Digest:
+    """The key of `step`'s result, given what its inputs are."""
+    kind = KINDS[step.kind]
+    return step_key(step.kind, kind.version, step.params, tuple((i.role, inputs[i.role].digest) for i in step.inputs))
+
+
+def fixed_result(step: Step) -> Result | None:
+    """The result of a step whose params say what it makes (a pull), None for any other."""
+    if isinstance(step.params, Pull):
+        layers = enumerate(step.params.layers)
+        return Result(tuple((f"layer{n}", Blob(layer.digest, layer.size)) for n, layer in layers))
+    if isinstance(step.params, DebFile):
+        return Result((("deb", Blob(step.params.digest, step.params.size)),))
+    return None
+
+
+def execute(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
+    """The result of `step`: from the store, or made now and recorded there.
+
+    Of any number of processes that want the same result at once, one makes it.  Errors carry the place in the spec.
+    """
+    key = key_of(step, inputs)
+    began = time.monotonic()
+    with place.store.lock(key.hex) as waited:
+        result = place.store.result(key)
+        if result is not None:
+            place.listen(Finished(step.name, "waited" if waited else "cached", time.monotonic() - began))
+            return result
+        result = _run(step, inputs, place)
+        place.store.record(key, result)
+    place.listen(Finished(step.name, "ran", time.monotonic() - began))
+    return result
+
+
+def _run(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
+    store = place.store
+    with store.scratch() as directory:
+        work = Work(
+            inputs={role: InputFile(store.path(blob.digest), blob) for role, blob in inputs.items()},
+            directory=directory,
+            doors=place.doors,
+            progress=lambda done, total: place.listen(Progressed(step.name, done, total)),
+            store=store,
+        )
+        try:
+            FUNCTIONS[step.kind](step.params, work)
+        except LkbuildError as error:
+            raise _located(error, step) from error
+        except FileNotFoundError as error:
+            raise StepError(f"{step.name}: {error.filename} is gone from the cache", "build again") from error
+        outputs = tuple((path.name, store.add_file(path)) for path in sorted(directory.iterdir()))
+        return Result(outputs, tuple(work.refers), tuple(work.notes))
+
+
+def _located(error: LkbuildError, step: Step) -> LkbuildError:
+    """The same error, saying which step and which line of the spec it is about; its kind stays."""
+    error.message = located(step, error.message)
+    error.args = (error.message,)
+    return error

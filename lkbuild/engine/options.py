@@ -1,0 +1,36 @@
+"""What a build was asked for, as one value; `doit` and `lkbuild` make the same one from their own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Pull = Literal["missing", "always", "never"]
+Compression = Literal["auto", "gzip", "zstd"]
+Profile = Literal["dev", "release"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What to build and how.
+
+    `machines`: for each machine its spec files, which are merged.  `formats` empty: what the spec's `outputs` say, else
+    kernel+initrd.  `name` None: the spec's file name.  `directory`: where outputs go.  `images`: layouts, archives
+    and caches that are looked into first.  `pull` never: nothing is asked of any network (offline).
+    `size`: MB, for formats that have one.
+    """
+
+    machines: tuple[tuple[Path, ...], ...]
+    formats: tuple[str, ...] = ()
+    arch: str = "amd64"
+    name: str | None = None
+    directory: Path = Path()
+    pull: Pull = "missing"
+    cache: Path = Path("cache")
+    images: tuple[Path, ...] = ()
+    docker: bool = False
+    compression: Compression = "auto"
+    profile: Profile = "dev"
+    decompress_kernel: bool = False
+    size: int | None = None

@@ -1,0 +1,136 @@
+"""From what was asked for to a session: read the specs, find the images and packages, plan, decide.
+
+Everything that depends on the world outside is settled here, before the graph is made: which image a tag means, which
+Debian packages a name means, what local files hold.  After it, the graph is a value and nothing moves any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from lkbuild.engine.doors import WayOut
+from lkbuild.engine.events import Listener
+from lkbuild.engine.execute import Place
+from lkbuild.engine.finding import Finder, Sources
+from lkbuild.engine.materials import Gathering, image_origins
+from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.session import Session
+from lkbuild.engine.stamp import Watch
+from lkbuild.errors import LkbuildError, Problem, SpecError
+from lkbuild.lock import Lock, lock_path, parse_lock, pin
+from lkbuild.oci.image import Platform
+from lkbuild.plan.graph import Graph, merge
+from lkbuild.plan.machine import Style
+from lkbuild.plan.outputs import DEFAULT_FORMAT, known_format, plan
+from lkbuild.sources import Daemon, Source, open_path
+from lkbuild.sources.debian import Apt
+from lkbuild.spec.load import load
+from lkbuild.spec.model import Spec
+from lkbuild.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A build that is ready to run, and what was looked at to get there."""
+
+    session: Session
+    watch: Watch
+    finder: Finder
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.session.place.store.close()
+
+
+def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepared:
+    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once."""
+    for name in options.formats:
+        known_format(name)
+    watch = Watch()
+    specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0])))
+    store = Store.open(options.cache)
+    try:
+        finder, daemon = make_finder(options, store, listen, registry)
+        for path in options.images:
+            watch.add_layout(path)
+        graph = merge(_plan(specs, finder, WayOut(finder, daemon), options, watch, listen))
+        session = Session(graph, Place(store, WayOut(finder, daemon), listen))
+        session.decide(name for output in graph.outputs for name in output.needs)
+        return Prepared(session, watch, finder)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _load(files: Sequence[Path], options: BuildOptions, watch: Watch) -> tuple[Spec, Lock | None]:
+    """A machine's spec, and its lock where there is one beside its first file."""
+    for file in files:
+        watch.add_file(file)
+    spec = load(files, name=options.name)
+    path = lock_path(files[0])
+    watch.add_file(path)
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return spec, None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LkbuildError(
+            f"{path}: cannot be read: {error}", "write it anew with `doit lock`, or delete it"
+        ) from error
+    lock = parse_lock(text, path)
+    return pin(spec, lock.pinned), lock
+
+
+def make_finder(options: BuildOptions, store: Store, listen: Listener, registry: Source) -> tuple[Finder, Daemon]:
+    """Who finds images for these options, and the Docker daemon, which is not asked unless they say so."""
+    daemon = Daemon(store.root / "tmp")
+    local: list[Source] = [open_path(path, store.root / "tmp") for path in options.images]
+    if options.docker:
+        local.append(daemon)
+    sources = Sources(tuple(local), registry, Apt(store.root / "apt"), options.pull)
+    return Finder(store, sources, Platform("linux", options.arch), listen), daemon
+
+
+def _plan(
+    specs: list[tuple[Spec, Lock | None]],
+    finder: Finder,
+    doors: WayOut,
+    options: BuildOptions,
+    watch: Watch,
+    listen: Listener,
+) -> Iterable[Graph]:
+    """The graph of each machine."""
+    gathering = Gathering(finder, doors, listen)
+    with ThreadPoolExecutor(8) as pool:
+        gathering.find_images([image_origins(spec) for spec, _ in specs], pool)
+    style = Style(options.compression, options.profile, options.decompress_kernel)
+
+    def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
+        number, (spec, lock) = item
+        formats = options.formats or spec.outputs or (DEFAULT_FORMAT,)
+        materials = gathering.materials(spec, lock, watch.part(number))
+        return plan(spec, materials, style, formats, options.directory.absolute())
+
+    graphs = _collect(enumerate(specs), planned)
+    if options.docker:
+        watch.add_text("Docker daemon", doors.daemon.fingerprint(gathering.references))
+    return graphs
+
+
+def _collect(items: Iterable[T], work: Callable[[T], object]) -> list:  # type: ignore[type-arg]
+    """`work` of every item; the problems of all of them in one SpecError."""
+    done, problems = [], list[Problem]()
+    for item in items:
+        try:
+            done.append(work(item))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return done

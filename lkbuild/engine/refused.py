@@ -1,0 +1,22 @@
+"""Telling what the world refused from what is a mistake of ours."""
+
+from __future__ import annotations
+
+import errno
+
+from lkbuild.errors import LkbuildError
+
+_NOT_OURS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
+    errno.ENOMEM, errno.EFBIG, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ESTALE, errno.ETXTBSY,
+)  # fmt: skip
+"""What a full disk or a forbidden directory answers: nobody's bug."""
+
+
+def environmental(error: BaseException) -> LkbuildError | None:
+    """The error for what a disk, a permission or a limit refused; None for any other exception."""
+    if isinstance(error, OSError) and error.errno in _NOT_OURS:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "make room, or say cache=DIR or dir=DIR" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        return LkbuildError(f"{where}{error.strerror}", hint)
+    return None

@@ -1,0 +1,180 @@
+"""What is told of a build as a whole, besides what happens in its steps; and how it is said, in a line or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+
+from lkbuild.engine.events import Event, Finished, Progressed, Said, Started, Wrote
+from lkbuild.errors import LkbuildError, SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The graph is made: so many steps, so many of which must run."""
+
+    steps: int
+    to_run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something went wrong that the user can put right; `task` is empty where it was before any."""
+
+    error: LkbuildError
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """Something went wrong that is a mistake in lkbuild."""
+
+    traceback: str
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A task was not done, because one it needs failed."""
+
+    task: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A machine is built: what was done for it, and its output files."""
+
+    machine: str
+    ran: int
+    cached: int
+    written: int
+    seconds: float
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There was nothing to do for these machines."""
+
+    machines: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something was done that is worth a line, and no warning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user, or the system, stopped the build."""
+
+
+Report = Event | Planned | Failed | Broke | Skipped | Built | Nothing | Told | Interrupted
+
+
+def words(report: Report, verbose: bool = False) -> Iterator[str]:
+    """The lines that say it; none for what is only worth a line where `verbose`, or only shown while it lasts."""
+    match report:
+        case Finished(step, "ran", seconds):
+            yield f"{step}  {_seconds(seconds)}"
+        case Finished(step, how, seconds) if verbose:
+            yield f"{step}  {'made by another build, ' if how == 'waited' else ''}in the cache"
+        case Started(step, reason) if verbose and reason:
+            yield f"{step}: {reason}"
+        case Said(text):
+            yield f"warning: {text}"
+        case Told(text):
+            yield text
+        case Wrote(_, path, size):
+            yield f"wrote {path} ({size_words(size)})"
+        case Failed(error, _):
+            yield from error_words(error)
+        case Broke(traceback, task):
+            yield from broke_words(traceback, task)
+        case Skipped(task, because):
+            yield f"{task}: not done, since {because} failed"
+        case Built():
+            yield _built(report)
+            yield from (f"  {path}" for path in report.outputs)
+        case Nothing(machines, seconds):
+            who = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
+            yield f"{who}: nothing to do (checked in {round(seconds * 1000)} ms)"
+        case Interrupted():
+            yield "interrupted; what was done so far is kept"
+
+
+def error_words(error: LkbuildError) -> Iterator[str]:
+    """An error as people read it: each problem of a spec on a line of its own, then what to do."""
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            yield f"error: {problem.origin}: {problem.message}"
+            if problem.hint:
+                yield f"  hint: {problem.hint}"
+        return
+    yield f"error: {error.message}"
+    if error.hint:
+        yield f"  hint: {error.hint}"
+
+
+def broke_words(traceback: str, task: str = "") -> Iterator[str]:
+    """A mistake of ours."""
+    from lkbuild import __version__
+
+    yield from traceback.rstrip("\n").split("\n")
+    yield f"error: {task + ': ' if task else ''}this is a bug in lkbuild {__version__}, not in what you wrote"
+    yield "  hint: please report it, with the lines above and the spec"
+
+
+def json_line(report: Report) -> str:
+    """The report as one line of JSON: `event` is its kind in lower case, the rest its fields."""
+    plain: dict[str, object] = {"event": type(report).__name__.lower()}
+    plain.update({field.name: _plain(getattr(report, field.name)) for field in fields(report)})
+    return json.dumps(plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SpecError):
+        return {"message": value.message, "problems": [_plain(problem) for problem in value.problems]}
+    if isinstance(value, LkbuildError):
+        return {"message": value.message, "hint": value.hint}
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, float):
+        return round(value, 4)
+    return value
+
+
+def size_words(size: int) -> str:
+    """Bytes as people say them."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def progress_words(event: Progressed) -> str:
+    """How far a step has got."""
+    if event.total <= 0:
+        return size_words(event.done)
+    return f"{size_words(event.done)} of {size_words(event.total)}"
+
+
+def _built(built: Built) -> str:
+    parts = [f"{built.ran} {_many('step', built.ran)} ran", f"{built.cached} cached"]
+    parts.append(f"{built.written} {_many('file', built.written)} written")
+    return f"{built.machine}: {', '.join(parts)}, {_seconds(built.seconds)}"
+
+
+def _many(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60} s"

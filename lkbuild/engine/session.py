@@ -1,0 +1,122 @@
+"""A build in progress: which steps must run, why, and what they made.
+
+What runs is decided in two passes over the graph (`plan.graph.needed`).  Forward: a step whose inputs are known and
+whose result is on record is known itself.  Backward from the outputs: a step runs if somebody needs its blobs and they
+are not all there.  So intermediates that were thrown away are not made again for an output that is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from lkbuild.digest import Digest
+from lkbuild.engine.events import Said, Started
+from lkbuild.engine.execute import Place, execute, fixed_result, key_of
+from lkbuild.errors import StepError
+from lkbuild.plan.graph import Graph, needed
+from lkbuild.plan.step import Step, located
+from lkbuild.store import Blob, Result
+
+
+class Session:
+    """The state of one build of `graph`.  Threads may share one."""
+
+    def __init__(self, graph: Graph, place: Place) -> None:
+        self.graph = graph
+        self.place = place
+        self.steps = {step.name: step for step in graph.steps}
+        self.results: dict[str, Result] = {}
+        self.ran: list[str] = []
+        self._reasons: dict[str, str] = {}
+        self._needed: set[str] = set()
+        self._guard = threading.Lock()
+
+    def decide(self, wanted: Iterable[str]) -> set[str]:
+        """Look up what is known and return the names of the steps that must run for the steps `wanted` to be had."""
+        for step in self.graph.steps:
+            self._look_up(step)
+        store, whole = self.place.store, dict[str, bool]()
+
+        def is_whole(name: str) -> bool:
+            if name not in whole:
+                whole[name] = all(store.has(blob) for blob in self.results[name].blobs)
+            return whole[name]
+
+        self._needed = needed(self.graph, wanted, self.results.__contains__, is_whole)
+        for name in self._needed:
+            if name in self.results:
+                self._reasons[name] = "its result is no longer whole in the cache"
+        for name in self.results.keys() - self._needed:
+            for note in self.results[name].notes:
+                self.place.listen(Said(located(self.steps[name], note)))
+        return self._needed
+
+    def must_run(self, name: str) -> bool:
+        """Whether `decide` found that the step must run."""
+        return name in self._needed
+
+    def reason(self, name: str) -> str:
+        """Why the step must run, in words; empty where it need not."""
+        return self._reasons.get(name, "") if name in self._needed else ""
+
+    def key(self, name: str) -> Digest | None:
+        """The key of the step's result, None while its inputs are not known."""
+        inputs = self._inputs(self.steps[name])
+        return None if inputs is None else key_of(self.steps[name], inputs)
+
+    def make(self, name: str) -> Result:
+        """Make the step's result, and before it whatever input of it is missing."""
+        step = self.steps[name]
+        for upstream in step.needs:
+            result = self.results.get(upstream)
+            if result is None or not all(map(self.place.store.has, result.blobs)):
+                self.make(upstream)
+        inputs = self._inputs(step)
+        if inputs is None:
+            raise StepError(f"{name}: the inputs of this step could not be made")
+        self.place.listen(Started(name, self.reason(name)))
+        result = execute(step, inputs, self.place)
+        with self._guard:
+            self.results[name] = result
+            self.ran.append(name)
+        for note in result.notes:
+            self.place.listen(Said(located(step, note)))
+        return result
+
+    def blob(self, name: str, output: str) -> Blob:
+        """What the step `name` made under `output`; StepError where it made none."""
+        try:
+            return self.results[name][output]
+        except KeyError:
+            raise StepError(f"{name}: made no {output!r}") from None
+
+    def _inputs(self, step: Step) -> dict[str, Blob] | None:
+        found: dict[str, Blob] = {}
+        for wanted in step.inputs:
+            if wanted.blob is not None:
+                found[wanted.role] = Blob(wanted.blob, wanted.size)
+                continue
+            result = self.results.get(wanted.step or "")
+            if result is None:
+                return None
+            found[wanted.role] = self.blob(wanted.step or "", wanted.output or "")
+        return found
+
+    def _look_up(self, step: Step) -> None:
+        fixed = fixed_result(step)
+        if fixed is not None:
+            self.results[step.name] = fixed
+            self._reasons[step.name] = "not fetched yet"
+            return
+        inputs = self._inputs(step)
+        if inputs is None:
+            self._reasons[step.name] = f"waits for {', '.join(n for n in step.needs if n not in self.results)}"
+            return
+        key = key_of(step, inputs)
+        result = self.place.store.recorded(key)
+        if result is None:
+            self._reasons[step.name] = "never made from these inputs"
+        else:
+            self.results[step.name] = result
+            self.place.store.touch(key)

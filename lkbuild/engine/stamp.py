@@ -1,0 +1,218 @@
+"""The stamp of a build with nothing left to do: what it looked at, so that the next one sees that nothing changed.
+
+One stamp per machine and request lies in `<cache>/stamps/<xxh3 of the request>`, as JSON.  It names every path the
+build looked at with its lstat, those of the outputs, and fingerprints of what is no file.  Whatever differs, cannot be
+read or is not understood makes it stale: then the graph decides.  A build that does nothing consists of this module, so
+it imports little.
+
+A file changed twice within one tick of the clock keeps its ctime.  So what changed less than 20 ms before it was looked
+at is not trusted, and a build that looked at such a file leaves no stamp ("racy clean", git's Documentation/technical).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import xxhash
+
+from lkbuild import __version__
+from lkbuild.engine.options import BuildOptions
+
+Signature = list[int]
+"""mode, device, inode, size, mtime_ns, ctime_ns of a path, a symbolic link's target's too; empty where nothing is."""
+
+StillHolds = Callable[[Mapping[str, str]], bool]
+"""Whether the fingerprints (name to text) of what is no file are still the same."""
+
+_FORMAT = 1
+_RACY_NS = 20_000_000
+_MAX_STAMP = 64 << 20
+
+
+class Watch:
+    """What a build looked at.  Every path is to be added before it is read, so that a later change is seen."""
+
+    def __init__(self, root: Watch | None = None) -> None:
+        self.paths: dict[str, Signature] = {}
+        self.texts: dict[str, str] = {}
+        self.racy = False
+        self._root = root
+        self._parts: dict[int, Watch] = {}
+
+    def part(self, number: int) -> Watch:
+        """What the machine `number` (its place in the options) alone looks at; this one is what all of them look at."""
+        return self._parts.setdefault(number, Watch(self))
+
+    def whole(self, number: int) -> Watch:
+        """All that concerns the machine `number`: its part and what is common."""
+        merged = Watch()
+        for watch in (self, self.part(number)):
+            merged.paths.update(watch.paths)
+            merged.texts.update(watch.texts)
+            merged.racy |= watch.racy
+        return merged
+
+    def add_file(self, path: Path) -> None:
+        """A path whose contents count, or that it is missing; a directory counts by its list of names."""
+        name = os.path.abspath(path)  # noqa: PTH100 - `..` is to be taken out as text, without following links
+        if name in self.paths:
+            return
+        seen = self._root.paths.get(name) if self._root else None
+        self.paths[name] = signature(name) if seen is None else seen
+        now = time.time_ns()
+        self.racy |= any(now - changed < _RACY_NS for changed in self.paths[name][5::6])
+
+    add_directory = add_file
+    add_missing = add_file
+
+    def add_tree(self, path: Path) -> None:
+        """A directory with everything below it, or a file."""
+        self.add_file(path)
+        for parent, directories, files in os.walk(path):
+            for name in directories + files:
+                self.add_file(Path(parent, name))
+
+    def add_layout(self, path: Path) -> None:
+        """An image layout, or an archive: what is in it is told by its index, or by the file itself."""
+        self.add_file(path)
+        for name in ("index.json", "oci-layout", "manifest.json"):
+            self.add_file(path / name)
+
+    def add_text(self, name: str, text: str) -> None:
+        """A fingerprint of something that is no file, the Docker daemon for instance."""
+        self.texts[name] = text
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The build of one machine (`options` has one) as it was asked for; `target` is `-o FILE`."""
+
+    options: BuildOptions
+    target: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it: every option, the directory they are relative to, and what lkbuild is."""
+        options = {field.name: _plain(getattr(self.options, field.name)) for field in fields(self.options)}
+        return json.dumps([_FORMAT, code(), str(Path.cwd()), self.target, options], sort_keys=True)
+
+    @property
+    def path(self) -> Path:
+        """Where its stamp lies."""
+        return self.options.cache / "stamps" / xxhash.xxh3_128_hexdigest(os.fsencode(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A machine there is nothing to do for, and its output files."""
+
+    machine: str
+    outputs: tuple[str, ...]
+
+
+def check(request: Request, still_holds: StillHolds | None = None) -> Fresh | None:
+    """The machine, if its stamp says that nothing has changed since; None where that is not certain."""
+    if request.options.pull == "always":
+        return None
+    try:
+        with request.path.open("rb") as file:
+            text = file.read(_MAX_STAMP + 1)
+        if len(text) > _MAX_STAMP:
+            return None
+        return _checked(json.loads(text), request, still_holds)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _checked(document: dict[str, object], request: Request, still_holds: StillHolds | None) -> Fresh | None:
+    machine, paths, texts, outputs = (document[name] for name in ("machine", "paths", "texts", "outputs"))
+    if document["request"] != request.text or not isinstance(machine, str):
+        return None
+    if not (isinstance(paths, dict) and isinstance(texts, dict) and isinstance(outputs, list) and outputs):
+        return None
+    if any(paths[output] == [] for output in outputs):
+        return None
+    if any(signature(path) != expected for path, expected in paths.items()):
+        return None
+    if texts and (still_holds is None or not still_holds(texts)):
+        return None
+    return Fresh(machine, tuple(outputs))
+
+
+def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
+    """Leave a stamp, if what was looked at can be trusted; returns whether it was.
+
+    The watches hold the outputs too, looked at before they were found to be as they should be.
+    """
+    watches = tuple(watches)
+    if request.options.pull == "always" or any(watch.racy for watch in watches):
+        return False
+    document = {
+        "request": request.text,
+        "machine": fresh.machine,
+        "outputs": list(fresh.outputs),
+        "paths": {path: seen for watch in watches for path, seen in watch.paths.items()},
+        "texts": {name: text for watch in watches for name, text in watch.texts.items()},
+    }
+    path = request.path
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(document, separators=(",", ":")), "utf-8")
+        temporary.replace(path)
+        return True
+    return False
+
+
+def forget(request: Request) -> None:
+    """Remove the stamp of a request: what it vouches for is about to change."""
+    with contextlib.suppress(OSError):
+        request.path.unlink()
+
+
+def signature(path: str) -> Signature:
+    """What tells that a path is what it was."""
+    try:
+        status = os.lstat(path)
+        own = _numbers(status)
+        return own + _numbers(os.stat(path)) if stat.S_ISLNK(status.st_mode) else own  # noqa: PTH116 - hot
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _numbers(status: os.stat_result) -> Signature:
+    return [
+        status.st_mode,
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    ]
+
+
+@functools.cache
+def code() -> str:
+    """What this lkbuild is: its version, and a fingerprint of the stat of its own files."""
+    found = xxhash.xxh3_128()
+    root = Path(__file__).parent.parent
+    for parent, directories, files in os.walk(root):
+        directories[:] = sorted(name for name in directories if name != "__pycache__")
+        for name in sorted(files):
+            path = os.path.join(parent, name)  # noqa: PTH118 - hot
+            found.update(os.fsencode(f"{path}{signature(path)}"))
+    return f"{__version__} {found.hexdigest()}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

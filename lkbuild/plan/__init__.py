@@ -1,0 +1,1 @@
+"""From a spec to a graph of steps: pure and offline."""

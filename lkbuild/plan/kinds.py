@@ -1,0 +1,210 @@
+"""The kinds of steps: name, version, and the parameters each takes.
+
+A kind's version goes up when the same params and inputs give other bytes than before; a golden table in the tests holds
+that.  The functions that do the work stand in `steps/`, one file a kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lkbuild.digest import Digest
+from lkbuild.oci.image import RunConfig
+from lkbuild.packages.params import (
+    DebFile,
+    DebianLayer,
+    DockerfileBuild,
+    ImageDocuments,
+    KernelLayer,
+    PackageLayer,
+)
+from lkbuild.reference import Reference
+from lkbuild.spec.model import ContainerConfig
+
+ArchiveFormat = Literal["cpio", "tar"]
+"""What a segment is: part of an initrd, or part of a tar."""
+
+Codec = Literal["gzip", "zstd", "none"]
+Profile = Literal["dev", "release"]
+"""How hard a segment is compressed: `dev` for the time it takes, `release` for its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """How a segment is written.  `codec` is None where the step's input `codec` decides (see `kernel`)."""
+
+    archive: ArchiveFormat = "cpio"
+    codec: Codec | None = "gzip"
+    profile: Profile = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class PullLayer:
+    """One layer of an image to be fetched."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Fetch the layers of an image.  NB: where they come from does not matter, their digests are what they are."""
+
+    layers: tuple[PullLayer, ...]
+    reference: Reference = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Take the kernel, its tar and its microcode out of a kernel image."""
+
+    binary: str = "kernel"
+    tar: str | None = "kernel.tar"
+    ucode: str | None = None
+    decompress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Lay the kernel's tar down at the root."""
+
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Lay kernel, microcode and command line down in boot/ (tar only: nothing under boot/ enters an initrd)."""
+
+    cmdline: str = ""
+    ucode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Lay an image down under `prefix` ("" is the root).  `init`: by the rules for init images and image volumes."""
+
+    prefix: str
+    init: bool = False
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A container's config.json, runtime.json and empty directories.
+
+    `directory` is its place, `root` where its image lies (its own, or the first container's with the same image).
+    NB: `ids` and `volumes` hold only the names this container mentions, or a new neighbour would rebuild it.
+    """
+
+    directory: str
+    root: str
+    readonly: bool
+    entry: ContainerConfig
+    image: RunConfig
+    ids: tuple[tuple[str, int], ...] = ()
+    volumes: tuple[tuple[str, bool], ...] = ()
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeDirectories:
+    """The directories of a volume: `lower` (unless an image fills it), `tmp` and `merged`."""
+
+    name: str
+    blank: bool = True
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLayout:
+    """A volume that holds an image as an OCI layout: `index` is its index.json, the inputs `blob<N>` are its blobs."""
+
+    name: str
+    index: str
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A resolved entry of `files`; `contents` is None where the input `file<N>` holds them."""
+
+    path: str
+    kind: Literal["file", "directory", "symlink"]
+    contents: str | None = None
+    target: str | None = None
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+
+
+def leading(path: str) -> list[str]:
+    """The directories above `path`, the highest first: of a/b/c they are a and a/b."""
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files section."""
+
+    entries: tuple[FileEntry, ...]
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class ApkDatabase:
+    """The apk databases of several init images as one; an empty segment where fewer than two have one."""
+
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True, slots=True)
+class Rootfs:
+    """Put segments together, in order, to an initrd or a tar.  `names` are for messages: whose segment it is."""
+
+    names: tuple[str, ...]
+    archive: ArchiveFormat = "cpio"
+    ucode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file with this text, or, where there is an input `file`, with its bytes."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of step: what its params are, and the version of what it makes of them."""
+
+    name: str
+    version: int
+    params: type
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("pull", 1, Pull),
+        Kind("deb", 1, DebFile),
+        Kind("debian-layer", 1, DebianLayer),
+        Kind("kernel-layer", 1, KernelLayer),
+        Kind("package-layer", 1, PackageLayer),
+        Kind("image-documents", 1, ImageDocuments),
+        Kind("dockerfile", 1, DockerfileBuild),
+        Kind("kernel", 1, Kernel),
+        Kind("modules", 1, Modules),
+        Kind("boot", 1, Boot),
+        Kind("tree", 1, Tree),
+        Kind("bundle", 1, Bundle),
+        Kind("volume-directories", 1, VolumeDirectories),
+        Kind("volume-layout", 1, VolumeLayout),
+        Kind("files", 1, Files),
+        Kind("apk-database", 1, ApkDatabase),
+        Kind("initrd", 1, Rootfs),
+        Kind("tar", 1, Rootfs),
+        Kind("text", 1, Text),
+    )
+}

@@ -1,0 +1,44 @@
+"""Which function does which kind of step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lkbuild.steps.apk_database import apk_database
+from lkbuild.steps.bundle import bundle
+from lkbuild.steps.files import files
+from lkbuild.steps.kernel import kernel
+from lkbuild.steps.modules import boot, modules
+from lkbuild.steps.package_debian import debian_layer
+from lkbuild.steps.package_image import image_documents
+from lkbuild.steps.package_kernel import kernel_layer
+from lkbuild.steps.package_own import package_layer
+from lkbuild.steps.pull import deb, pull
+from lkbuild.steps.rootfs import initrd, tar
+from lkbuild.steps.text import text
+from lkbuild.steps.tree import tree
+from lkbuild.steps.volumes import volume_directories, volume_layout
+from lkbuild.steps.work import Work
+
+FUNCTIONS: dict[str, Callable[[Any, Work], None]] = {
+    "pull": pull,
+    "deb": deb,
+    "debian-layer": debian_layer,
+    "kernel-layer": kernel_layer,
+    "package-layer": package_layer,
+    "image-documents": image_documents,
+    "kernel": kernel,
+    "modules": modules,
+    "boot": boot,
+    "tree": tree,
+    "bundle": bundle,
+    "volume-directories": volume_directories,
+    "volume-layout": volume_layout,
+    "files": files,
+    "apk-database": apk_database,
+    "initrd": initrd,
+    "tar": tar,
+    "text": text,
+    "dockerfile": lambda params, work: work.doors.build_dockerfile(params, work),
+}

@@ -1,0 +1,74 @@
+"""Taking a kernel image apart: kernel, tar, microcode, and what compression the kernel is known to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+from lkbuild.archive.extract import extract_files
+from lkbuild.disk.bzimage import embedded_config, payload
+from lkbuild.errors import StepError
+from lkbuild.plan.kinds import Kernel
+from lkbuild.steps.segment import layers
+from lkbuild.steps.work import Work
+
+CONFIG = "boot/config-*"
+_READS_ZSTD = b"\nCONFIG_RD_ZSTD=y\n"
+_MAX_CONFIG = 16 << 20
+
+
+def kernel(params: Kernel, work: Work) -> None:
+    """Writes `kernel`, `tar` and `ucode` (where wanted), `facts` (their modes) and `codec`: `zstd` or `gzip`.
+
+    StepError where the image lacks one of them.
+    """
+    wanted = {"kernel": params.binary, "tar": params.tar, "ucode": params.ucode}
+    with work.output("config").open("w+b") as config:
+        files: dict[str, BinaryIO] = {}
+        try:
+            for role, name in wanted.items():
+                if name:
+                    files[role] = work.output(role).open("w+b")
+            names = {name: files[role] for role, name in wanted.items() if name}
+            found = extract_files(layers(work), {**names, CONFIG: config})
+        finally:
+            for file in files.values():
+                file.close()
+    for role, name in wanted.items():
+        if name and name not in found:
+            raise StepError(
+                f"{_KEYS[role]}: the kernel image has no file {name!r}",
+                f"say in `kernel: {_KEYS[role]}:` what it is called" + _NO_TAR.get(role, ""),
+            )
+    facts = {role: {"mode": found[name].entry.mode} for role, name in wanted.items() if name}
+    work.output("facts").write_text(json.dumps(facts, sort_keys=True), "utf-8")
+    work.output("codec").write_text(_codec(work), "ascii")
+    if params.decompress:
+        _decompress(work)
+
+
+_KEYS = {"kernel": "binary", "tar": "tar", "ucode": "ucode"}
+_NO_TAR = {"tar": ", or `tar: none` if it has no modules"}
+
+
+def _codec(work: Work) -> str:
+    """zstd if the kernel's configuration, beside it or inside it, says that it reads that; else gzip, which all do."""
+    path = work.output("config")
+    if path.stat().st_size > _MAX_CONFIG:
+        raise StepError(f"the kernel's configuration has {path.stat().st_size} bytes, which is not believable")
+    config = path.read_bytes() or embedded_config(work.output("kernel"))
+    return "zstd" if _READS_ZSTD in b"\n" + config else "gzip"
+
+
+def _decompress(work: Work) -> None:
+    """Replace a gzip'd kernel, or a bzImage with a gzip payload, by what is in it (LinuxKit's decompressKernel)."""
+    packed = work.output("kernel")
+    plain: Path = work.output("kernel.plain")
+    with plain.open("wb") as target:
+        size = payload(packed, target)
+    if size:
+        plain.replace(packed)
+    else:
+        plain.unlink()
+        work.note("the kernel is not compressed with gzip, and stays as it is")

@@ -1,0 +1,40 @@
+"""The kernel's modules: its tar, laid down at the root; and kernel and command line in boot/, for a tar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lkbuild.archive.entry import Entry
+from lkbuild.archive.flatten import LayerFile, lay_down
+from lkbuild.plan.kinds import Boot, Modules, Segment
+from lkbuild.steps.segment import rooted, segment
+from lkbuild.steps.work import Work
+
+_CHUNK = 1 << 18
+
+
+def modules(params: Modules, work: Work) -> None:
+    """Writes `segment` and `index`."""
+    with segment(params.segment, work) as sink:
+        lay_down(LayerFile(work.input("tar"), "the kernel's tar"), rooted(sink, params.segment))
+
+
+def boot(params: Boot, work: Work) -> None:
+    """Writes `segment` and `index`, of a tar: boot/cmdline, boot/kernel and boot/ucode.cpio."""
+    facts = json.loads(work.input("facts").read_bytes())
+    cmdline = params.cmdline.encode("utf-8", "surrogateescape")
+    with segment(Segment("tar", "none"), work) as sink:
+        sink.add(Entry(b"boot", "directory", 0o755))
+        sink.add(Entry(b"boot/cmdline", "file", 0o644, size=len(cmdline)), [cmdline])
+        for name, path in (("kernel", b"boot/kernel"), ("ucode", b"boot/ucode.cpio")):
+            if name == "kernel" or params.ucode:
+                file = work.inputs[name]
+                sink.add(Entry(path, "file", facts[name]["mode"], size=file.blob.size), _chunks(file.path))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,93 @@
+"""Putting segments together: an initrd or a tar as a recipe of blobs, and what must stand between them.
+
+"A later path wins" is not all a kernel does with several archives (init/initramfs.c); `archive.overlay` says where a
+few entries must come between two of them, and where nothing helps.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+from lkbuild.archive.index import IndexEntry, parse_index
+from lkbuild.archive.overlay import Fixup, check
+from lkbuild.archive.sink import CpioSink, TarSink
+from lkbuild.archive.tarwrite import END_OF_ARCHIVE
+from lkbuild.disk.extents import Data, Extent, Slice, Zeros
+from lkbuild.plan.kinds import ArchiveFormat, Rootfs
+from lkbuild.steps.work import Work
+from lkbuild.store.recipe import Recipe
+from lkbuild.store.values import Blob
+
+ALIGNMENT = 4
+"""Archives of an initrd begin at multiples of this (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+_RECORD = 10240
+"""GNU tar reads and writes in records of 20 blocks."""
+
+
+def initrd(params: Rootfs, work: Work) -> None:
+    """Writes `recipe`: microcode first, which the kernel looks for at the very start, then the segments."""
+    extents: list[Extent] = []
+    if params.ucode:
+        extents += _aligned(work.inputs["ucode"].blob)
+    extents += _in_order(params, work)
+    _finish(extents, work)
+
+
+def tar(params: Rootfs, work: Work) -> None:
+    """Writes `recipe`: the segments, and the end of the archive."""
+    extents = [*_in_order(params, work), Data(END_OF_ARCHIVE)]
+    size = sum(extent.length for extent in extents)
+    _finish([*extents, Zeros(-size % _RECORD)], work)
+
+
+def _finish(extents: Iterable[Extent], work: Work) -> None:
+    recipe = Recipe.of(extents)
+    work.refers += [item.blob for role, item in work.inputs.items() if not role.startswith("index")]
+    work.output("recipe").write_bytes(recipe.encode())
+
+
+def _in_order(params: Rootfs, work: Work) -> Iterator[Extent]:
+    """The segments, each after the fix-ups that go before it."""
+    indexes = [parse_index(item.path.read_bytes()) for item in work.numbered("index")]
+    _note_changed_directories(params.names, indexes, work)
+    fixups = check(list(zip(params.names, indexes, strict=True)))
+    for number, item in enumerate(work.numbered("segment")):
+        yield from _between(fixups, number, params.archive)
+        yield from _aligned(item.blob)
+    yield from _between(fixups, len(indexes), params.archive)
+
+
+def _between(fixups: Iterable[Fixup], number: int, archive: ArchiveFormat) -> Iterator[Extent]:
+    for fixup in fixups:
+        if fixup.before == number:
+            raw = io.BytesIO()
+            sink = CpioSink(raw, "none") if archive == "cpio" else TarSink(raw)
+            for entry in fixup.entries:
+                sink.add(entry)
+            sink.close()
+            yield Data(raw.getvalue())
+
+
+def _aligned(blob: Blob) -> Iterator[Extent]:
+    yield Slice(blob.digest, 0, blob.size)
+    yield Zeros(-blob.size % ALIGNMENT)
+
+
+def _note_changed_directories(names: tuple[str, ...], indexes: list[list[IndexEntry]], work: Work) -> None:
+    """Say where the directories that lead to `files` change the mode or owner of one that is there already."""
+    there: dict[bytes, IndexEntry] = {}
+    for name, index in zip(names, indexes, strict=True):
+        for entry in index:
+            before = there.get(entry.path)
+            if name == "files" and before is not None and before.kind == entry.kind == "directory":
+                was, now = ((e.mode, e.uid, e.gid) for e in (before, entry))
+                if was != now:
+                    path = entry.path.decode("utf-8", "surrogateescape")
+                    work.note(
+                        f"{path}: becomes {now[0]:04o} {now[1]}:{now[2]} by `files`"
+                        f" (it was {was[0]:04o} {was[1]}:{was[2]});"
+                        " give the entry a mode, or name the directory with `directory: true`"
+                    )
+            if entry.kind == "directory":
+                there[entry.path] = entry

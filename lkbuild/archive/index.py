@@ -1,0 +1,126 @@
+"""What a segment holds: a table made with it, so that segments can be checked against each other without being read.
+
+One line of JSON for each path after a line that names the format: data only, and checked when read.  A row is
+`[path, kind, mode, uid, gid, mtime, size, target, group, flags]`; text that is no UTF-8 stands in surrogate escapes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from lkbuild.archive.entry import MAX_PATH, Entry, Kind, path_bytes, path_text
+from lkbuild.errors import ArchiveError
+
+MAX_INDEX = 1 << 30
+"""The most bytes of an index that are read: some ten million paths."""
+
+_FORMAT = b'{"lkbuild":"segment index","version":1}\n'
+_LETTERS: dict[Kind, str] = {
+    "file": "f",
+    "directory": "d",
+    "symlink": "l",
+    "char": "c",
+    "block": "b",
+    "fifo": "p",
+}
+_KINDS = {letter: kind for kind, letter in _LETTERS.items()}
+_ROWS = 256
+_IMPLIED, _LOST = 1, 2
+_MAX = 1 << 63
+
+
+class IndexEntry(NamedTuple):
+    """One path of a segment.
+
+    Files with the same `group` other than 0 are names of one file (hard links).  `implied` is a directory that stands
+    there because what is below needs it, though nobody asked for it; `xattrs_lost` a path whose extended attributes
+    the segment's format could not hold.
+    """
+
+    path: bytes
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int
+    target: bytes
+    group: int
+    implied: bool
+    xattrs_lost: bool
+
+
+class IndexWriter:
+    """An index being made, row by row, in its serialised form: it would else be the largest thing in memory."""
+
+    def __init__(self) -> None:
+        self._done = bytearray(_FORMAT)
+        self._rows: list[str] = []
+
+    def add(self, entry: Entry, group: int = 0, implied: bool = False, lost: bool = False) -> None:
+        """The next path; links are added as the file they name."""
+        path, target = path_text(entry.path), path_text(entry.target)
+        numbers = (entry.mode, entry.uid, entry.gid, entry.mtime, entry.size)
+        flags = _IMPLIED * implied | _LOST * lost
+        self._rows.append(_dumps((path, _LETTERS[entry.kind], *numbers, target, group, flags)))
+        if len(self._rows) == _ROWS:
+            self._flush()
+
+    def data(self) -> bytes:
+        """The index as it is stored."""
+        self._flush()
+        return bytes(self._done)
+
+    def _flush(self) -> None:
+        for row in self._rows:
+            self._done += row.encode("ascii")
+            self._done += b"\n"
+        self._rows = []
+
+
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def parse_index(data: bytes) -> list[IndexEntry]:
+    """The rows of an index; whatever is wrong with it is an ArchiveError."""
+    if len(data) > MAX_INDEX:
+        raise ArchiveError(f"a segment index of {len(data)} bytes (at most {MAX_INDEX})")
+    if not data.startswith(_FORMAT) or not data.endswith(b"\n"):
+        raise ArchiveError(
+            "not a segment index, or one that is cut short", "`lkbuild cache verify` finds what is damaged"
+        )
+    found = []
+    for number, line in enumerate(data[len(_FORMAT) :].split(b"\n")[:-1], 2):
+        try:
+            found.append(_row(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise ArchiveError(f"segment index, line {number}: {error}") from error
+    return found
+
+
+def _row(row: object) -> IndexEntry:
+    match row:
+        case [
+            str(path),
+            str(letter),
+            int(mode),
+            int(uid),
+            int(gid),
+            int(mtime),
+            int(size),
+            str(target),
+            int(group),
+            int(flags),
+        ] if letter in _KINDS:
+            numbers = (mode, uid, gid, mtime, size, group, flags)
+        case _:
+            raise ValueError(f"not a row: {row!r:.100}")
+    if not all(-_MAX < n < _MAX for n in numbers) or not 0 <= mode <= 0o7777 or not 0 <= flags <= 3:
+        raise ValueError(f"numbers out of their ranges: {numbers!r:.100}")
+    name, implied, lost = path_bytes(path), bool(flags & _IMPLIED), bool(flags & _LOST)
+    around = b"/" + name + b"/"
+    if len(name) > MAX_PATH or (name and any(bad in around for bad in (b"//", b"/./", b"/../"))) or b"\0" in name:
+        raise ValueError(f"not a path: {path!r:.100}")
+    kind = _KINDS[letter]
+    return IndexEntry(name, kind, mode, uid, gid, mtime, size, path_bytes(target), group, implied, lost)

@@ -18,13 +18,15 @@ from lkbuild.lock import Lock, lock_path, parse_lock
 from lkbuild.packages import read_package
 from lkbuild.packages.debian import Deb
 from lkbuild.reference import Reference
-from lkbuild.sources import Source
+from lkbuild.sources import Daemon, Source
 from lkbuild.spec.load import load
 from lkbuild.spec.model import ImageName, PackageDir
 from lkbuild.store import Store
 
 
-def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew: bool) -> list[Path]:
+def write_locks(
+    options: BuildOptions, listen: Listener, registry: Source, renew: bool, docker_host: str | None = None
+) -> list[Path]:
     """Write the lock of every machine beside its first spec file and return their paths.
 
     What a lock holds already stays, and what the cache knows is taken from there; with `renew`, everything is asked
@@ -33,7 +35,7 @@ def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew
     options = replace(options, pull="always") if renew else options
     store = Store.open(options.cache)
     try:
-        finder, _ = make_finder(options, store, listen, registry)
+        finder = make_finder(options, store, listen, Daemon(store.root / "tmp", docker_host), registry)
         written = []
         for files in options.machines:
             path = lock_path(files[0])

@@ -48,15 +48,19 @@ class Prepared:
         self.session.place.store.close()
 
 
-def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepared:
-    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once."""
+def prepare(options: BuildOptions, listen: Listener, registry: Source, docker_host: str | None = None) -> Prepared:
+    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once.
+
+    `docker_host` is where the Docker daemon listens, as DOCKER_HOST writes it; None is its default.
+    """
     for name in options.formats:
         known_format(name)
     watch = Watch()
     specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0])))
     store = Store.open(options.cache)
     try:
-        finder, daemon = make_finder(options, store, listen, registry)
+        daemon = Daemon(store.root / "tmp", docker_host)
+        finder = make_finder(options, store, listen, daemon, registry)
         for path in options.images:
             watch.add_layout(path)
         graph = merge(_plan(specs, finder, WayOut(finder, daemon), options, watch, listen))
@@ -87,14 +91,13 @@ def _load(files: Sequence[Path], options: BuildOptions, watch: Watch) -> tuple[S
     return pin(spec, lock.pinned), lock
 
 
-def make_finder(options: BuildOptions, store: Store, listen: Listener, registry: Source) -> tuple[Finder, Daemon]:
-    """Who finds images for these options, and the Docker daemon, which is not asked unless they say so."""
-    daemon = Daemon(store.root / "tmp")
+def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: Daemon, registry: Source) -> Finder:
+    """Who finds images for these options; `daemon` is asked only if they say so."""
     local: list[Source] = [open_path(path, store.root / "tmp") for path in options.images]
     if options.docker:
         local.append(daemon)
     sources = Sources(tuple(local), registry, Apt(store.root / "apt"), options.pull)
-    return Finder(store, sources, Platform("linux", options.arch), listen), daemon
+    return Finder(store, sources, Platform("linux", options.arch), listen)
 
 
 def _plan(

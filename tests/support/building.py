@@ -27,11 +27,11 @@ class Built:
     said: tuple[str, ...]
 
 
-def run(options: BuildOptions) -> Built:
+def run(options: BuildOptions, registries: RegistryOptions | None = None, docker_host: str | None = None) -> Built:
     """Build, and say which steps ran, which files were written (their names), and what was said."""
     events: list[Event] = []
-    registry = Registry(RegistryOptions())
-    prepared = prepare(options, events.append, registry)
+    registry = Registry(registries or RegistryOptions())
+    prepared = prepare(options, events.append, registry, docker_host)
     try:
         build(prepared)
     finally:

@@ -15,6 +15,7 @@ from lkbuild.plan.step import Step, located, step_key
 from lkbuild.steps.functions import FUNCTIONS
 from lkbuild.steps.work import Doors, InputFile, Work
 from lkbuild.store import Blob, Result, Store
+from lkbuild.store.files import failure, full
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,12 @@ def _run(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
         try:
             FUNCTIONS[step.kind](step.params, work)
         except LkbuildError as error:
+            error.hint = error.hint or full(error.__cause__)
             raise _located(error, step) from error
         except FileNotFoundError as error:
             raise StepError(f"{step.name}: {error.filename} is gone from the cache", "build again") from error
+        except OSError as error:
+            raise failure(error, f"{step.name}: {error.filename or store.root}") from error
         outputs = tuple((path.name, store.add_file(path)) for path in sorted(directory.iterdir()))
         return Result(outputs, tuple(work.refers), tuple(work.notes))
 

@@ -56,12 +56,22 @@ def doing(what: str) -> Iterator[None]:
 
 def failure(error: OSError, what: str) -> StoreError:
     """The store's error for an operating system error, with the advice that fits it."""
-    hints = {
-        errno.ENOSPC: "the disk is full: `lkbuild cache gc` frees space; or use another cache=DIR",
-        errno.EDQUOT: "your disk quota is used up: `lkbuild cache gc` frees space; or use another cache=DIR",
-        errno.EROFS: "the cache is on a read-only file system: put it elsewhere with cache=DIR or LKBUILD_CACHE",
-        errno.EACCES: "you may not write there: put the cache elsewhere with cache=DIR or LKBUILD_CACHE",
-        errno.EPERM: "you may not write there: put the cache elsewhere with cache=DIR or LKBUILD_CACHE",
-        errno.ENOTDIR: "a file stands where the cache should be: use another cache=DIR",
-    }
-    return StoreError(f"{what}: {error.strerror or error}", hints.get(error.errno or 0))
+    return StoreError(f"{what}: {error.strerror or error}", _ADVICE.get(error.errno or 0))
+
+
+def full(error: BaseException | None) -> str | None:
+    """What to do about an error that only writing to the cache can have caused; None for any other."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return _ADVICE[error.errno]
+    return None
+
+
+_ELSEWHERE = "put the cache elsewhere with cache=DIR or LKBUILD_CACHE"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: `lkbuild cache gc` frees space; or {_ELSEWHERE}",
+    errno.EDQUOT: f"your disk quota is used up: `lkbuild cache gc` frees space; or {_ELSEWHERE}",
+    errno.EROFS: f"the cache is on a read-only file system: {_ELSEWHERE}",
+    errno.EACCES: f"you may not write there: {_ELSEWHERE}",
+    errno.EPERM: f"you may not write there: {_ELSEWHERE}",
+    errno.ENOTDIR: f"a file stands where the cache should be: {_ELSEWHERE}",
+}

@@ -49,8 +49,11 @@ class Recipe:
             raise StoreError(f"not a recipe: {error}") from error
 
     def write(self, store: Store, path: Path) -> None:
-        """Write the file beside `path` and rename it there; what stood there before stays until then."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        """Write the file beside `path` and rename it there; what stood there before stays until then.
+
+        One writer per path: hold a lock.  What a killed one left is written over by the next.
+        """
+        temporary = path.with_name(f".{path.name}.part")
         try:
             with doing(f"writing {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ One line of JSON for each path after a line that names the format: data only, an
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
 from lkbuild.archive.entry import MAX_PATH, Entry, Kind, path_bytes, path_text
@@ -60,10 +61,11 @@ class IndexWriter:
 
     def add(self, entry: Entry, group: int = 0, implied: bool = False, lost: bool = False) -> None:
         """The next path; links are added as the file they name."""
-        path, target = path_text(entry.path), path_text(entry.target)
-        numbers = (entry.mode, entry.uid, entry.gid, entry.mtime, entry.size)
-        flags = _IMPLIED * implied | _LOST * lost
-        self._rows.append(_dumps((path, _LETTERS[entry.kind], *numbers, target, group, flags)))
+        path, kind, mode, uid, gid, mtime, size, target, *_ = entry
+        self._rows.append(
+            f'[{_quoted(path_text(path))},"{_LETTERS[kind]}",{mode},{uid},{gid},{mtime},{size},'
+            f"{_quoted(path_text(target))},{group},{_IMPLIED * implied | _LOST * lost}]\n"
+        )
         if len(self._rows) == _ROWS:
             self._flush()
 
@@ -73,13 +75,8 @@ class IndexWriter:
         return bytes(self._done)
 
     def _flush(self) -> None:
-        for row in self._rows:
-            self._done += row.encode("ascii")
-            self._done += b"\n"
+        self._done += "".join(self._rows).encode("ascii")
         self._rows = []
-
-
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def parse_index(data: bytes) -> list[IndexEntry]:

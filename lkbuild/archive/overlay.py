@@ -113,6 +113,8 @@ class _Machine:
                 f"a symbolic link to {shown(old.row.target)}, which the directory would take away",
                 f"put what is below it under {shown(old.row.target)} (a merged /usr has /lib as a link to usr/lib)",
             )
+        if row.implied:
+            self._refuse(row, (number, old), f"a {old.row.kind}", "what lies below the directory would be lost")
         if old.kids:
             self._refuse(
                 row,
@@ -144,7 +146,7 @@ class _Machine:
                 old.file.names -= 1
 
     def _parent(self, path: bytes, number: int) -> _Node:
-        """The directory that `path` comes to lie in, symbolic links followed as Linux does; made where it is missing."""
+        """The directory that `path` comes to lie in, links followed as Linux does; made where it is missing."""
         nodes, followed = [self._root], 0
         todo = path.split(b"/")[-2::-1]
         while todo:
@@ -175,8 +177,10 @@ class _Machine:
         return nodes[-1]
 
     def _make(self, parent: _Node, name: bytes, number: int) -> _Node:
-        """A directory that a segment lacks, laid down before it."""
+        """A directory that a segment lacks, laid down before it; refused where it would lie in one of the segment's."""
         path = parent.path + b"/" + name if parent.path else name
+        if parent.segment == number and all(entry.path != parent.path for entry in self.fixups.get(number, ())):
+            raise ArchiveError(f"{self._names[number]} needs a directory {shown(path)} and does not have it")
         node = _kids(parent)[name] = _Node(_implied(path), path, number)
         self.fixups.setdefault(number, []).append(directory(path))
         return node

@@ -212,7 +212,7 @@ class TarReader:
             return None
         field = raw[148:156]
         unsigned = total - sum(field) + 8 * 0x20
-        if unsigned != (wanted := number(field)) and unsigned - 256 * sum(b > 127 for b in raw) != wanted:
+        if unsigned != (wanted := common_number(field)) and unsigned - 256 * sum(b > 127 for b in raw) != wanted:
             raise ValueError("the checksum of a header is wrong")
         if raw[156:157] == b"M":
             raise ValueError("the rest of a file that began in another volume")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lkbuild.engine import stamp
 from lkbuild.engine.arguments import Order
 from lkbuild.engine.events import Finished, Wrote
-from lkbuild.engine.report import Built, Nothing, Planned, Report
+from lkbuild.engine.report import Built, Nothing, Planned, Report, Total
 from lkbuild.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,8 +153,16 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
     standing = Standing(ours, wish.others.dependencies)
     tasks = [mine.task for mine in ours.values()] + [t for t in wish.others.theirs if t.name not in ours]
     code = run_tasks(tasks, wish.selection, standing, reporting, wish.manners)
-    for number, (machine, mine) in enumerate(_machines(outputs).items()):
-        _conclude(order, _Machine(number, machine, mine), started, reporting, writing)
+    concluding = _Concluding(order, started, reporting, writing)
+    machines = _machines(outputs)
+    # Two specs may make machines of one name in different formats: then it is not clear whose stamp it would be.
+    stamped = len(machines) == len(order.options.machines) and order.target != "-"
+    built = [concluding.machine(name, mine, n if stamped else None) for n, (name, mine) in enumerate(machines.items())]
+    if sum(built) > 1:
+        tally = started.tally
+        ran = sum(how == "ran" for how in tally.how.values())
+        steps, written = len(session.steps), sum(tally.written.values())
+        tally(Total(sum(built), ran, steps - ran, written, time.monotonic() - started.began))
     return code
 
 
@@ -187,30 +195,39 @@ def _machines(outputs: Iterable[Output]) -> dict[str, list[Output]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
-    number: int
-    name: str
-    outputs: list[Output]
+class _Concluding:
+    order: Order
+    started: _Started
+    reporting: Reporting
+    writing: Writing
 
+    def machine(self, name: str, outputs: list[Output], number: int | None) -> bool:
+        """Tell what was done for a machine; leave a stamp if it has a `number` and all is as it should be.
 
-def _conclude(order: Order, machine: _Machine, started: _Started, reporting: Reporting, writing: Writing) -> None:
-    """Tell what was done for a machine, and leave a stamp if all of it is as it should be."""
-    session, tally = started.prepared.session, started.tally
-    paths = tuple(file.path for output in machine.outputs for file in output.files)
-    seen = _look(paths)
-    good = [output.name for output in machine.outputs if writing.is_current(output, session)]
-    if reporting.seen.isdisjoint(good) or any(o.name in reporting.seen and o.name not in good for o in machine.outputs):
-        return
-    steps = _closure(session, [name for output in machine.outputs for name in output.needs])
-    ran = sum(tally.how.get(step) == "ran" for step in steps)
-    written = sum(tally.written.get(output.name, 0) for output in machine.outputs)
-    shown = tuple(f.path for o in machine.outputs if o.name in reporting.seen for f in o.files)
-    tally(Built(machine.name, ran, len(steps) - ran, written, time.monotonic() - started.began, shown))
-    # Two specs may make machines of one name in different formats: then it is not clear whose stamp this would be.
-    alone = len(_machines(session.graph.outputs)) == len(order.options.machines)
-    if len(good) == len(machine.outputs) and alone and order.target != "-":
-        watches = (started.common, started.prepared.watch.whole(machine.number), seen)
-        stamp.write(request(order, order.options.machines[machine.number]), watches, stamp.Fresh(machine.name, paths))
+        Returns whether what was asked of it was built.
+        """
+        session, tally = self.started.prepared.session, self.started.tally
+        paths = tuple(file.path for output in outputs for file in output.files)
+        seen = _look(paths)
+        asked = [output for output in outputs if output.name in self.reporting.seen]
+        good = {output.name for output in outputs if self._is_done(output)}
+        if not asked or any(output.name not in good for output in asked):
+            return False
+        steps = _closure(session, [step for output in outputs for step in output.needs])
+        ran = sum(tally.how.get(step) == "ran" for step in steps)
+        written = sum(tally.written.get(output.name, 0) for output in outputs)
+        shown = tuple(file.path for output in asked for file in output.files)
+        tally(Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown))
+        if len(good) == len(outputs) and number is not None:
+            watches = (self.started.common, self.started.prepared.watch.whole(number), seen)
+            wanted = request(self.order, self.order.options.machines[number])
+            stamp.write(wanted, watches, stamp.Fresh(name, paths))
+        return True
+
+    def _is_done(self, output: Output) -> bool:
+        if self.order.target == "-":
+            return self.reporting.code == 0
+        return self.writing.is_current(output, self.started.prepared.session)
 
 
 def _look(paths: Iterable[str]) -> stamp.Watch:

@@ -19,7 +19,7 @@ from lkbuild.engine.arguments import Order, manner, order
 from lkbuild.engine.building import EVERYTHING, Others, Wish, build, store_writing
 from lkbuild.engine.events import Said, nobody
 from lkbuild.engine.project import VARIABLES, Project, Show, guarded, said, where
-from lkbuild.engine.running import Manners, unknown
+from lkbuild.engine.running import Manners, parse_words, unknown
 from lkbuild.engine.specs import no_spec
 from lkbuild.engine.standing_tasks import OURS, standing_tasks
 from lkbuild.engine.tasks import OurTask, Standing, build_tasks
@@ -76,7 +76,8 @@ class Call:
         theirs = self._their_tasks()
         self._options_after_tasks(theirs)
         selection = self.args or tuple(config["default_tasks"])
-        if not self._words() and selection and self._only_theirs(selection, theirs):
+        named = any(name == "spec" for name, _ in self._words())
+        if not named and selection and self._only_theirs(selection, theirs):
             return int(self.command.theirs(self.params, self.args) or 0)
         if self.command.name in _MEANINGLESS:
             raise UsageError(*_MEANINGLESS[self.command.name])
@@ -100,8 +101,7 @@ class Call:
                 names += rest[:1]
                 rest = rest[1:]
         except CmdParseError as error:
-            text = str(error).partition(": ")[2].partition(" (parsing options")[0]
-            raise UsageError(f"doit {self.command.name}: {text}", f"see `doit help {self.command.name}`") from error
+            raise UsageError(parse_words(error), f"see `doit help {self.command.name}`") from error
         self.args = (*names, *rest)
 
     def _only_theirs(self, selection: Sequence[str], theirs: Mapping[str, Task]) -> bool:

@@ -55,6 +55,17 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """Several machines are built: so many, and what was done for all of them together."""
+
+    machines: int
+    ran: int
+    cached: int
+    written: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """There was nothing to do for these machines."""
 
@@ -74,7 +85,7 @@ class Interrupted:
     """The user, or the system, stopped the build."""
 
 
-Report = Event | Planned | Failed | Broke | Skipped | Built | Nothing | Told | Interrupted
+Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Told | Interrupted
 
 
 def words(report: Report, verbose: bool = False) -> Iterator[str]:
@@ -99,8 +110,10 @@ def words(report: Report, verbose: bool = False) -> Iterator[str]:
         case Skipped(task, because):
             yield f"{task}: not done, since {because} failed"
         case Built():
-            yield _built(report)
+            yield f"{report.machine}: {_done(report)}"
             yield from (f"  {path}" for path in report.outputs)
+        case Total():
+            yield f"{report.machines} machines: {_done(report)}"
         case Nothing(machines, seconds):
             who = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
             yield f"{who}: nothing to do (checked in {round(seconds * 1000)} ms)"
@@ -166,10 +179,10 @@ def progress_words(event: Progressed) -> str:
     return f"{size_words(event.done)} of {size_words(event.total)}"
 
 
-def _built(built: Built) -> str:
+def _done(built: Built | Total) -> str:
     parts = [f"{built.ran} {_many('step', built.ran)} ran", f"{built.cached} cached"]
     parts.append(f"{built.written} {_many('file', built.written)} written")
-    return f"{built.machine}: {', '.join(parts)}, {_seconds(built.seconds)}"
+    return f"{', '.join(parts)}, {_seconds(built.seconds)}"
 
 
 def _many(word: str, count: int) -> str:

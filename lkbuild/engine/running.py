@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.exceptions import BaseFail, InvalidCommand, InvalidDodoFile, InvalidTask, UnmetDependency
 from doit.runner import MThreadRunner
@@ -141,9 +142,14 @@ def select(tasks: Sequence[Task], selection: Sequence[str]) -> TaskControl:
         control.process([paths[n] if n not in control.tasks and paths[n] in control.targets else n for n in selection])
     except InvalidCommand as error:
         raise unknown(str(error.not_found or error), control.tasks) from error
-    except (InvalidTask, InvalidDodoFile) as error:
-        raise UsageError(str(error)) from error
+    except (InvalidTask, InvalidDodoFile, CmdParseError) as error:
+        raise UsageError(parse_words(error)) from error
     return control
+
+
+def parse_words(error: Exception) -> str:
+    """What doit says of options it does not know, without its list of all it does."""
+    return str(error).partition(" (parsing options")[0]
 
 
 def unknown(name: str, known: Iterable[str]) -> UsageError:

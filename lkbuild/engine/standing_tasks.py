@@ -32,9 +32,7 @@ def help_text(name: str, boot_options: Iterable[Option]) -> str | None:
     """What a task does and the words it takes; None for a task that is not one of these."""
     if name not in DOCS:
         return None
-    options = [
-        Option("spec", "FILE", "files and globs, each match a machine; a.yml+b.yml merges; can be repeated")
-    ]
+    options = [Option("spec", "FILE", "files and globs, each match a machine; a.yml+b.yml merges; can be repeated")]
     options += [*BUILD_OPTIONS, *(boot_options if name == "boot" else ())]
     rows = [(f"{option.name}={option.value}", option.meaning) for option in options]
     width = max(len(left) for left, _ in rows) + 2

@@ -1,0 +1,11 @@
+"""lkbuild's own tasks: `doit build spec=FILE …` as in any project, and `doit test`."""
+
+from lkbuild.dodo import *  # noqa: F403
+
+
+def task_test():
+    """run the tests, with linter and type checker"""
+    return {
+        "actions": ["ruff check .", "ruff format --check .", "mypy lkbuild", "python -m pytest -n auto"],
+        "verbosity": 2,
+    }

@@ -1,0 +1,49 @@
+"""The `lkbuild` command: one module per verb, loaded when it is called.
+
+The only places that print and exit are here and in `lkbuild.dodo`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "build": "build machines from specs, as `linuxkit build` does",
+    "run": "run a machine that was built, under QEMU",
+    "lock": "write lock files beside specs; what is locked already stays",
+    "update": "write lock files anew, as registries and package archives are now",
+    "list": "list output formats; with specs, their tasks and how they stand",
+    "cache": "see, shrink and check the cache: ls, gc, verify",
+    "schema": "print the JSON schema of specs",
+    "version": "print the version",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns what to exit with: 0, 1 the user's fault, 2 ours, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = words[0].removeprefix("--") if words else "help"
+    if verb in ("help", "-h"):
+        sys.stdout.write(usage())
+        return 0 if words else 1
+    if verb not in VERBS:
+        from lkbuild.cli.calling import complain
+
+        return complain(f"there is no command {words[0]!r}", words[0], tuple(VERBS))
+    try:
+        from lkbuild.cli.calling import call
+
+        return call(import_module(f"lkbuild.cli.{verb}_verb").command, words[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def usage() -> str:
+    """What there is."""
+    lines = ["usage: lkbuild COMMAND ...", "", *(f"  {verb:9}{about}" for verb, about in VERBS.items()), ""]
+    return "\n".join(
+        [*lines, "`lkbuild COMMAND --help` says more; `doit list` in a directory with a dodo.py, too.", ""]
+    )

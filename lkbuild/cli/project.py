@@ -1,0 +1,61 @@
+"""What the engine needs from above it, each thing loaded when it is called for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lkbuild.cli.calling import leave
+from lkbuild.cli.show import open_show
+from lkbuild.engine.arguments import Option, Order
+from lkbuild.engine.events import Listener
+from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.project import Project, Show
+from lkbuild.engine.report import Told
+
+if TYPE_CHECKING:
+    from lkbuild.engine.prepare import Prepared
+    from lkbuild.sources import Source
+
+
+def prepare(options: BuildOptions, listen: Listener) -> Prepared:
+    """See lkbuild.engine.prepare.prepare; the registry as the environment says."""
+    from lkbuild.engine import prepare as preparing
+
+    return preparing.prepare(options, listen, registry())
+
+
+def registry() -> Source:
+    """Every registry, reached as the environment says."""
+    from lkbuild.sources import Registry, registry_options
+
+    return Registry(registry_options(os.environ))
+
+
+def lock(order: Order, show: Show, renew: bool) -> int:
+    """Write the lock files of an order's specs, which is told; returns what to exit with."""
+    from lkbuild.engine.locking import write_locks
+
+    paths = write_locks(order.options, show, registry(), renew)
+    for path in paths:
+        show(Told(f"wrote {path}"))
+    if renew and len(paths) < len(order.options.machines):
+        show(Told("specs without a lock file: the cache knows anew what their images and packages are"))
+    return 0
+
+
+def boot(order: Order, show: Show) -> int:
+    """Run the machine that was built; returns what to exit with."""
+    from lkbuild.cli.running import run_built
+
+    return run_built(order, show)
+
+
+def boot_options() -> tuple[Option, ...]:
+    """The words for running a machine."""
+    from lkbuild.cli.running import BOOT_OPTIONS
+
+    return BOOT_OPTIONS
+
+
+PROJECT = Project(open_show, leave, prepare, lock, boot, boot_options)

@@ -1,0 +1,43 @@
+"""A dodo.py needs one line: `from lkbuild.dodo import *`.
+
+It brings the tasks `build`, `boot`, `lock` and `update`, which `doit list` describes.  Your own tasks go below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lkbuild.cli.project import PROJECT as LKBUILD
+from lkbuild.errors import UsageError
+
+__all__ = ["DOIT_CONFIG", "LKBUILD", "task_boot", "task_build", "task_lock", "task_update"]
+
+DOIT_CONFIG: dict[str, Any] = {"default_tasks": ["build"]}
+
+
+def task_build() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("build")
+
+
+def task_boot() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("boot")
+
+
+def task_lock() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("lock")
+
+
+def task_update() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("update")
+
+
+def _placeholder(name: str) -> Iterator[dict[str, Any]]:
+    """The task until lkbuild's own commands put the real ones in its place."""
+    from lkbuild.engine.standing_tasks import DOCS
+
+    yield {"basename": name, "actions": [_not_installed], "doc": DOCS[name]}
+
+
+def _not_installed() -> None:
+    raise UsageError("doit does not have lkbuild's commands", "install lkbuild into doit's environment: pip install .")

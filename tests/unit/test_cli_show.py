@@ -1,0 +1,133 @@
+"""What is seen of a build."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from lkbuild.cli.show import JsonLines, Lines, Live, Quiet
+from lkbuild.engine.events import Finished, Progressed, Said, Started, Wrote
+from lkbuild.engine.report import Broke, Built, Failed, Interrupted, Nothing, Planned, Report, Skipped, Told, Total
+from lkbuild.errors import LkbuildError, Origin, Problem, SpecError
+
+SPEC_ERROR = SpecError([Problem(Origin("b.yml", 2, 1), "second"), Problem(Origin("a.yml", 7, 3), "first", "do this")])
+
+LINES: list[tuple[Report, str, str]] = [
+    (Planned(10, 3), "", ""),
+    (Started("tree:services/nginx", "never made"), "", ""),
+    (Progressed("pull:nginx", 1, 2), "", ""),
+    (Finished("tree:services/nginx", "ran", 0.84), "tree:services/nginx  0.8 s\n", ""),
+    (Finished("tree:services/nginx", "cached", 0.84), "", ""),
+    (Wrote("build:n:tar", "/out/n.tar", 7_900_000), "wrote /out/n.tar (7.9 MB)\n", ""),
+    (Said("lost a capability"), "", "warning: lost a capability\n"),
+    (Failed(LkbuildError("no", "do")), "", "error: no\n  hint: do\n"),
+    (Failed(SPEC_ERROR), "", "error: a.yml:7:3: first\n  hint: do this\nerror: b.yml:2:1: second\n"),
+    (Skipped("initrd:n", "tree:x"), "", "initrd:n: not done, since tree:x failed\n"),
+    (Built("n", 3, 41, 2, 1.94, ("/a", "/b")), "n: 3 steps ran, 41 cached, 2 files written, 1.9 s\n  /a\n  /b\n", ""),
+    (Built("n", 1, 0, 1, 150.0, ()), "n: 1 step ran, 0 cached, 1 file written, 2 min 30 s\n", ""),
+    (Total(2, 4, 5, 6, 0.5), "2 machines: 4 steps ran, 5 cached, 6 files written, 0.5 s\n", ""),
+    (Nothing(("nginx",), 0.0123), "nginx: nothing to do (checked in 12 ms)\n", ""),
+    (Nothing(("a", "b"), 0.1), "2 machines: nothing to do (checked in 100 ms)\n", ""),
+    (Told("wrote x"), "wrote x\n", ""),
+    (Interrupted(), "", "interrupted; what was done so far is kept\n"),
+]
+
+
+@pytest.mark.parametrize(("report", "out", "err"), LINES)
+def test_lines(report: Report, out: str, err: str) -> None:
+    show = Lines(io.StringIO(), io.StringIO())
+    show(report)
+    assert (show.out.getvalue(), show.err.getvalue()) == (out, err)  # type: ignore[attr-defined]
+
+
+def test_verbose_says_why() -> None:
+    show = Lines(out := io.StringIO(), io.StringIO(), verbose=True)
+    show(Started("tree:x", "never made from these inputs"))
+    show(Finished("tree:x", "waited", 1))
+    show(Finished("tree:y", "cached", 1))
+    assert out.getvalue().splitlines() == [
+        "tree:x: never made from these inputs",
+        "tree:x  made by another build, in the cache",
+        "tree:y  in the cache",
+    ]
+
+
+def test_a_bug_of_ours_asks_for_a_report() -> None:
+    show = Lines(io.StringIO(), err := io.StringIO())
+    show(Broke("Traceback…\nValueError: x\n", "tree:x"))
+    lines = err.getvalue().splitlines()
+    assert lines[:2] == ["Traceback…", "ValueError: x"]
+    assert lines[2].startswith("error: tree:x: this is a bug in lkbuild ")
+    assert "report" in lines[3]
+
+
+def test_quiet_says_what_is_wrong_and_nothing_else() -> None:
+    show = Quiet(out := io.StringIO(), err := io.StringIO())
+    for report, _, _ in LINES:
+        show(report)
+    assert out.getvalue() == ""
+    assert "error: no" in err.getvalue()
+    assert "warning" not in err.getvalue()
+
+
+def test_every_report_is_a_line_of_json() -> None:
+    show = JsonLines(out := io.StringIO(), err := io.StringIO())
+    for report, _, _ in LINES:
+        show(report)
+    show(Progressed("pull:x", 1, 9))
+    show(Progressed("pull:x", 2, 9))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [type(r).__name__.lower() for r, _, _ in LINES], "bytes are throttled"
+    assert lines[8]["error"]["problems"][0] == {
+        "origin": {"file": "a.yml", "line": 7, "column": 3}, "message": "first", "hint": "do this",
+    }  # fmt: skip
+    assert err.getvalue() == ""
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    show = Lines(Gone(), err := io.StringIO())
+    show(Told("x"))
+    show(Said("y"))
+    assert err.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    """A terminal that is 60 wide."""
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_live_is_one_line_that_goes_away() -> None:
+    show = Live(out := Terminal(), err := io.StringIO())
+    show(Planned(5, 2))
+    show(Started("pull:nginx", ""))
+    assert out.getvalue().endswith("0/2  pull:nginx")
+    show(Finished("pull:nginx", "ran", 1))
+    show(Wrote("build:n:tar", "/n.tar", 5))
+    assert "\n" not in out.getvalue(), "steps leave no lines behind"
+    show(Built("n", 1, 0, 1, 1.0, ("/n.tar",)))
+    show.close()
+    assert out.getvalue().endswith("\r\x1b[2Kn: 1 step ran, 0 cached, 1 file written, 1.0 s\n  /n.tar\n")
+    assert err.getvalue() == ""
+
+
+def test_live_shows_bytes_and_stops_when_interrupted() -> None:
+    show = Live(out := Terminal(), err := io.StringIO())
+    show(Started("pull:nginx", ""))
+    show._painted = 0.0
+    show(Progressed("pull:nginx", 3_200_000, 7_900_000))
+    assert "pull:nginx 3.2 MB of 7.9 MB" in out.getvalue()
+    show(Interrupted())
+    before = out.getvalue()
+    assert before.endswith("\r\x1b[2K")
+    show(Started("tree:x", ""))
+    assert out.getvalue() == before
+    assert err.getvalue().startswith("interrupted")

@@ -1,0 +1,169 @@
+"""`lkbuild`'s verbs, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lkbuild import __version__
+from tests.unit.toy_project import REPOSITORY, ToyProject
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ToyProject:
+    return ToyProject.make(tmp_path)
+
+
+def test_build_and_build_again(project: ToyProject) -> None:
+    first = project.lkbuild("build", "nginx.yml")
+    assert "nginx: 3 steps ran, 0 cached, 1 file written" in first.out
+    assert (first.code, first.err) == (0, "")
+    assert project.lkbuild("build", "nginx.yml").out.startswith("nginx: nothing to do")
+    assert project.doit("build", "spec=nginx.yml").out.startswith("nginx: nothing to do"), "they share their stamps"
+
+
+def test_files_are_merged(project: ToyProject) -> None:
+    project.write("more.yml", "extra: more\n")
+    assert project.lkbuild("build", "-name", "both", "nginx.yml", "more.yml").code == 0
+    assert (project.root / "both.tar").read_text() == "more\n"
+
+
+def test_one_output_to_a_file(project: ToyProject) -> None:
+    assert project.lkbuild("build", "-o", "here", "nginx.yml").code == 0
+    assert (project.root / "here").read_text() == "hello\nhello\nsleep 0.01\nworld\n"
+    assert "nothing to do" in project.lkbuild("build", "-o", "here", "nginx.yml").out
+    (project.root / "here").unlink()
+    assert "1 file written" in project.lkbuild("build", "-o", "here", "nginx.yml").out
+    several = project.lkbuild("build", "--o", "x", "--format", "tar,raw-efi", "nginx.yml")
+    assert (several.code, "-o takes one file, but this makes 2" in several.err) == (1, True)
+
+
+def test_one_output_to_standard_output(project: ToyProject) -> None:
+    for _ in range(2):
+        said = project.lkbuild("build", "-o", "-", "nginx.yml")
+        assert said.out == "hello\nhello\nsleep 0.01\nworld\n"
+        assert said.code == 0
+        assert "nginx: " in said.err
+    assert not (project.root / "nginx.tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bild",), "did you mean build?"),
+        (("build",), "say lkbuild build FILE; there are nginx.yml"),
+        (("build", "none.yml"), "there is no none.yml"),
+        (("build", "-"), "standard input"),
+        (("build", "--jobs", "0", "nginx.yml"), "--jobs 0"),
+        (("build", "--formt", "x"), "--format"),
+        (("cache", "sl"), "say ls, gc or verify"),
+        (("cache", "ls"), "is no cache of lkbuild"),
+        (("lock",), "no spec is named"),
+    ],
+)
+def test_mistakes(project: ToyProject, words: tuple[str, ...], message: str) -> None:
+    said = project.lkbuild(*words)
+    assert said.code == 1
+    assert message in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_failing_step_and_going_on(project: ToyProject) -> None:
+    project.write("bad.yml", "broken: fail\nother: fine\ntop < broken other: x\n")
+    said = project.lkbuild("build", "--continue", "bad.yml")
+    assert (said.code, "toy:bad/other" in said.out) == (1, True)
+    assert said.err.startswith("error: bad.yml:1: toy:bad/broken: this toy is broken\n  hint: mend it\n")
+
+
+def test_json(project: ToyProject) -> None:
+    events = [json.loads(line)["event"] for line in project.lkbuild("build", "--json", "nginx.yml").lines]
+    assert events[0] == "planned"
+    assert events[-1] == "built"
+
+
+def test_cache(project: ToyProject) -> None:
+    project.lkbuild("build", "nginx.yml")
+    assert project.lkbuild("cache", "ls").lines[1].startswith("3 results")
+    assert project.lkbuild("cache", "verify").lines == ["3 blobs are as they should be, 0 were damaged"]
+    victim = next((project.root / "cache/blobs/sha256").glob("??/*"))
+    victim.chmod(0o644)
+    victim.write_bytes(b"junk")
+    damaged = project.lkbuild("cache", "verify")
+    assert (damaged.code, "is damaged and was removed" in damaged.err) == (1, True)
+    assert not victim.exists()
+    dry = project.lkbuild("cache", "gc", "--max-size", "1M", "--dry-run")
+    assert dry.out.startswith("would remove ")
+    assert project.lkbuild("cache", "gc", "--max-age", "1h").out.startswith("removed 0 results")
+    assert project.lkbuild("cache", "gc", "--max-age", "soon").code == 1
+
+
+def test_what_needs_no_project(tmp_path: Path) -> None:
+    def lkbuild(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "lkbuild", *words],
+            cwd=tmp_path, env={"PYTHONPATH": f"{REPOSITORY}:{':'.join(sys.path)}"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    assert lkbuild("version") == lkbuild("--version") == f"lkbuild {__version__}\n"
+    assert json.loads(lkbuild("schema"))["$id"] == "urn:lkbuild:spec"
+    assert "kernel+initrd" in lkbuild("list")
+    assert "usage: lkbuild build" in lkbuild("build", "--help")
+    assert all(verb in lkbuild("help") for verb in ("build", "run", "cache"))
+
+
+HEAVY = {"doit", "yaml", "urllib3", "docker", "isal", "multiprocessing", "lkbuild.plan.machine", "lkbuild.spec.model"}
+
+
+def test_a_build_with_nothing_to_do_loads_nothing_heavy(project: ToyProject) -> None:
+    project.lkbuild("build", "nginx.yml")
+    code = (
+        f"import sys\nfrom lkbuild.cli import main\ncode = main()\nprint(code, sorted({HEAVY!r} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "build", "nginx.yml"],
+        cwd=project.root, env=project._environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[0].startswith("nginx: nothing to do")
+    assert done.stdout.splitlines()[1] == "0 []"
+
+
+def test_a_wheel_in_an_empty_directory(tmp_path: Path) -> None:
+    """Everything that `pip install` brings is enough for a one-line dodo.py."""
+    source = tmp_path / "source"
+    source.mkdir()
+    subprocess.run(["cp", "-r", "lkbuild", "pyproject.toml", str(source)], cwd=REPOSITORY, check=True)
+    (source / "README.md").write_text("")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."],
+        cwd=source, check=True, capture_output=True,
+    )  # fmt: skip
+    installed = tmp_path / "installed"
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(next(tmp_path.glob("*.whl"))), str(installed)], check=True
+    )
+    root = tmp_path / "empty"
+    root.mkdir()
+    (root / "dodo.py").write_text("from lkbuild.dodo import *\n")
+    (root / "one.yml").write_text("files:\n  - path: etc/motd\n    contents: hello\n    mode: '0644'\n")
+    packages = ":".join(path for path in sys.path if path.endswith("site-packages"))
+
+    def doit(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "doit", *words], cwd=root, env={"PYTHONPATH": f"{installed}:{packages}"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert {line.split()[0] for line in doit("list").splitlines()} == {"boot", "build", "lock", "update"}
+    doit("build", "spec=one.yml", "format=tar", "offline=yes")
+    listed = subprocess.run(["tar", "-tf", root / "one.tar"], capture_output=True, text=True, check=True).stdout
+    assert "etc/motd" in listed
+    assert doit("build", "spec=one.yml", "format=tar", "offline=yes").startswith("one: nothing to do")
+    assert not list(root.glob(".doit*"))

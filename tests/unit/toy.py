@@ -1,0 +1,88 @@
+"""A toy engine: specs of lines `NAME [< DEPENDENCY ...]: TEXT`, each a step that joins what it depends on and TEXT.
+
+TEXT may be `sleep SECONDS`, `mark FILE SECONDS` (make a file, run a program that long), `note WORDS`, `fail` or
+`crash`.  The last line's step is the output.  It lets tests of tasks, stamps and the command line run without images.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lkbuild.engine.execute import Place
+from lkbuild.engine.session import Session
+from lkbuild.engine.stamp import Watch
+from lkbuild.errors import Origin, Problem, SpecError, StepError
+from lkbuild.plan.graph import Graph, Output, OutputFile, merge
+from lkbuild.plan.kinds import KINDS, Kind
+from lkbuild.plan.step import Input, Step
+from lkbuild.steps.functions import FUNCTIONS
+from lkbuild.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Toy:
+    text: str
+
+
+def toy(params: Toy, work: Any) -> None:
+    word, _, rest = params.text.partition(" ")
+    if word == "sleep":
+        time.sleep(float(rest))
+    elif word == "mark":
+        name, seconds = rest.split()
+        Path(name).touch()
+        subprocess.run(["sleep", seconds], check=True)
+    elif word == "fail":
+        raise StepError("this toy is broken", "mend it")
+    elif word == "crash":
+        raise ZeroDivisionError("toy")
+    elif word == "note":
+        work.note(rest)
+    text = "".join(file.path.read_text() for file in work.numbered("part"))
+    work.output("out").write_text(text + params.text + "\n")
+
+
+KINDS["toy"] = Kind("toy", 1, Toy)
+FUNCTIONS["toy"] = toy
+
+
+@dataclass(frozen=True, slots=True)
+class ToyPrepared:
+    session: Session
+    watch: Watch
+
+    def close(self) -> None:
+        self.session.place.store.close()
+
+
+def prepare(options: Any, listen: Any) -> ToyPrepared:
+    watch = Watch()
+    store = Store.open(options.cache)
+    graphs = [_graph(files, options, watch.part(n)) for n, files in enumerate(options.machines)]
+    session = Session(merge(graphs), Place(store, None, listen))  # type: ignore[arg-type]
+    session.decide(name for output in session.graph.outputs for name in output.needs)
+    return ToyPrepared(session, watch)
+
+
+def _graph(files: tuple[Path, ...], options: Any, watch: Watch) -> Graph:
+    machine = options.name or files[-1].stem
+    steps: list[Step] = []
+    for file in files:
+        watch.add_file(file)
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            match = re.fullmatch(r"(\w+)(?: <((?: \w+)+))?: (.*)", line)
+            if match is None:
+                raise SpecError([Problem(Origin(str(file), number), f"{line!r} is no step", "write NAME: TEXT")])
+            parts = (match[2] or "").split()
+            inputs = tuple(Input(f"part{n}", f"toy:{machine}/{part}", "out") for n, part in enumerate(parts))
+            steps.append(Step(f"toy:{machine}/{match[1]}", "toy", Toy(match[3]), inputs, Origin(str(file), number)))
+    outputs = []
+    for name in options.formats or ("tar",):
+        path = str(options.directory.absolute() / f"{machine}.{name}")
+        outputs.append(Output(machine, name, (OutputFile(path, steps[-1].name, "out"),)))
+    return Graph(tuple(steps), tuple(outputs))

@@ -50,9 +50,9 @@ class Digest:
 
 
 def plain(value: Any) -> Any:
-    """`value` with dataclasses as objects (class name left out), tuples as lists, digests and other values as text.
+    """`value` with dataclasses as objects (class name left out), tuples as lists, digests as text.
 
-    Only str, int, bool, None, bytes (as hex), tuples, lists, mappings with str keys, Digest and dataclasses are allowed;
+    Allowed: str, int, bool, None, bytes (as hex), tuples, lists, mappings with text keys, Digest and dataclasses;
     anything else, a float above all, raises TypeError: it would not have one canonical form.
     """
     if value is None or isinstance(value, (str, bool, int)):

@@ -1,4 +1,4 @@
-"""Image references: `nginx`, `ghcr.io/a/b:1`, `a/b@sha256:…` (distribution-spec; Docker's rules for what is left out)."""
+"""Image references: `nginx`, `ghcr.io/a/b:1`, `a/b@sha256:…` (distribution-spec; Docker's rules for short names)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reference:
             raise ValueError(f"invalid image reference {text!r}: {registry!r} is no registry name")
         if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
             raise ValueError(
-                f"invalid image reference {text!r}: a repository is lower-case letters, digits, and . _ - / between them"
+                f"invalid image reference {text!r}: a repository is lower-case letters and digits, . _ - / between"
             )
         if colon and not _TAG.fullmatch(tag):
             raise ValueError(f"invalid image reference {text!r}: {tag!r} is no tag (letters, digits, _ . -, up to 128)")

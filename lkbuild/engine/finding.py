@@ -107,6 +107,7 @@ class Finder:
                 f"the Debian packages {', '.join(request.packages)} were never resolved, and this build is offline",
                 "build once without offline=yes / pull=never",
             )
+        self.listen(Said(f"resolving Debian packages: {', '.join(request.packages)}"))
         debs = self.sources.apt.resolve(
             request, renew=self.sources.pull == "always", say=lambda text: self.listen(Said(text))
         )

@@ -86,8 +86,8 @@ class Apt:
         archives, lists = directory / "cache" / "archives" / "partial", directory / "lists" / "partial"
         for wanted in (archives, lists):
             wanted.mkdir(parents=True, exist_ok=True)
-        (directory / "status").write_bytes(b"")
-        (directory / "apt.conf").write_text(_CONFIG, encoding="utf-8")
+        _keep(directory / "status", "")
+        _keep(directory / "apt.conf", _CONFIG)
         name = DEBIAN_NAMES.get(architecture, architecture)
         settings = (
             ("Dir::State", str(directory)),
@@ -96,6 +96,9 @@ class Apt:
             ("Dir::State::extended_states", str(directory / "extended_states")),
             ("Dir::Cache", str(directory / "cache")),
             ("Dir::Cache::archives", str(archives.parent)),
+            # Docker's Debian images switch these off; with them a request takes a tenth of the time.
+            ("Dir::Cache::pkgcache", "pkgcache.bin"),
+            ("Dir::Cache::srcpkgcache", "srcpkgcache.bin"),
             ("APT::Architecture", name),
             ("APT::Architectures", name),
             *self._options,
@@ -191,6 +194,12 @@ class Apt:
             said = (unmet + done.stderr.decode("utf-8", "replace")).strip()
             raise ImageError(said or f"{program} failed with exit code {done.returncode}")
         return text
+
+
+def _keep(path: Path, text: str) -> None:
+    """See that `path` holds `text`; apt reads its lists anew (a second or two) if the file is but touched."""
+    if not path.is_file() or path.read_text("utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 @contextmanager

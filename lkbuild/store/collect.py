@@ -16,7 +16,8 @@ from lkbuild.store.files import doing
 from lkbuild.store.store import Store
 from lkbuild.store.values import Result
 
-_PARTIAL_AGE = 7 * 86400
+_SMALL_AGE = 30 * 86400
+"""Seconds after which half a download, a stamp or the record of a written file is of no use to anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ def _remove(store: Store, results: list[Digest], blobs: list[Digest], now: float
         store.drop(digest)
     for path in (store.root / "tmp").iterdir():
         shutil.rmtree(path, ignore_errors=True)
-    for path in (store.root / "partial").iterdir():
-        if now - path.stat().st_mtime > _PARTIAL_AGE:
-            path.unlink(missing_ok=True)
+    for name in ("partial", "stamps", "written"):
+        for path in (store.root / name).glob("*"):
+            if path.is_file() and now - path.stat().st_mtime > _SMALL_AGE:
+                path.unlink(missing_ok=True)

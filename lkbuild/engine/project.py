@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int]) -> in
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         show(Interrupted())
         return leave()
+    except BrokenPipeError:
+        # Whoever read us has seen enough, `| head` for instance.  Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except Exception as error:
         known = environmental(error)
         if known is None:

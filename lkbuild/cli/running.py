@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Order
 from lkbuild.engine.project import Show
-from lkbuild.errors import MachineError
+from lkbuild.engine.report import Told
+from lkbuild.errors import UsageError
 
 BOOT_OPTIONS = (
     Option("publish", "HOST:GUEST[/udp]", "make a port of the machine reachable; can be repeated"),
-    Option("mem", "MB", "its memory; 1024 where not said"),
+    Option("mem", "SIZE", "its memory, such as 512M or 2G; megabytes without a unit; 1024 where not said"),
     Option("cpus", "N", "its processors; 1 where not said"),
     Option("disk", "[size=SIZE,format=FORMAT,]file=FILE", "a disk for it; can be repeated"),
-    Option("data", "STRING", "metadata it finds on a disk, in the file `config`"),
+    Option("data", "STRING", "metadata it finds on a CD, in the file `config`"),
     Option("data_file", "FILE", "metadata from a file"),
-    Option("accel", "kvm|tcg|hvf", "how QEMU runs it; found out where not said"),
+    Option("accel", "auto|kvm|tcg", "how QEMU runs it; auto finds out, once per host"),
     Option("uefi", "yes|no", "boot by UEFI firmware"),
     Option("fw", "FILE", "the firmware"),
+    Option("state", "DIR", "where its disks and MAC address are kept; NAME-state beside the outputs where not said"),
 )
 
 BUILT_OPTIONS = tuple(option for option in BUILD_OPTIONS if option.name in ("arch", "format", "verbose"))
@@ -24,4 +28,41 @@ BUILT_OPTIONS = tuple(option for option in BUILD_OPTIONS if option.name in ("arc
 
 def run_built(order: Order, show: Show) -> int:
     """Run the machine that an order built, with its serial console here; returns what to exit with."""
-    raise MachineError("running machines is not there yet")
+    from lkbuild.machine import media
+    from lkbuild.machine.options import (
+        MachineOptions,
+        data_of,
+        parse_accel,
+        parse_arch,
+        parse_cpus,
+        parse_disk,
+        parse_memory,
+        published,
+    )
+    from lkbuild.machine.run import run
+
+    single = dict(order.rest)
+    disks = tuple(parse_disk(value) for name, value in order.rest if name == "disk")
+    options = MachineOptions(
+        arch=parse_arch(order.options.arch),
+        cpus=parse_cpus(single.get("cpus", "1")),
+        memory=parse_memory(single.get("mem", "1024")),
+        publish=published(value for name, value in order.rest if name == "publish"),
+        disks=disks,
+        data=data_of(single.get("data"), single.get("data_file")),
+        accel=parse_accel(single.get("accel", "auto")),
+        uefi=single.get("uefi") == "yes" or "fw" in single,
+        firmware=Path(single["fw"]).expanduser() if "fw" in single else None,
+    )
+    found = media.find(order.options.directory / _name(order), (order.options.formats or ("",))[0])
+    state = Path(single["state"]).expanduser() if "state" in single else None
+    return run(options, found, state, lambda line: show(Told(line)))
+
+
+def _name(order: Order) -> str:
+    """What the outputs' names begin with."""
+    if order.options.name:
+        return order.options.name
+    if len(order.options.machines) != 1:
+        raise UsageError(f"{len(order.options.machines)} machines were built, one can be run", "name one: spec=FILE")
+    return order.options.machines[0][0].stem

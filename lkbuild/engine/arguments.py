@@ -133,6 +133,7 @@ def _options(
         cache=cache(single.get("cache"), base),
         images=tuple(_path(path, base) for path in given.get("images", ())),
         docker=_yes(single, "docker"),
+        docker_host=os.environ.get("DOCKER_HOST") if _yes(single, "docker") else None,
         compression=cast(Compression, single.get("compression", "auto")),
         profile=cast(Profile, single.get("profile", "dev")),
         decompress_kernel=_yes(single, "decompress_kernel"),

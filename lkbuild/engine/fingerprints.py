@@ -15,7 +15,7 @@ def current(options: BuildOptions, texts: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         if _DAEMON in texts:
-            found[_DAEMON] = _daemon(texts[_DAEMON])
+            found[_DAEMON] = _daemon(texts[_DAEMON], options.docker_host)
         if len(texts) > len(found):
             from lkbuild.sources import open_path
 
@@ -27,7 +27,7 @@ def current(options: BuildOptions, texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in found.items() if name in texts}
 
 
-def _daemon(before: str) -> str:
+def _daemon(before: str, host: str | None) -> str:
     """The Ids of the images it was asked about before, which its fingerprint names: `Docker daemon: NAME=ID …`."""
     from pathlib import Path
 
@@ -35,4 +35,4 @@ def _daemon(before: str) -> str:
     from lkbuild.sources import Daemon
 
     names = [pair.partition("=")[0] for pair in before.partition(": ")[2].split() if "=" in pair]
-    return Daemon(Path()).fingerprint([Reference.parse(name) for name in names])
+    return Daemon(Path(), host).fingerprint([Reference.parse(name) for name in names])

@@ -24,9 +24,7 @@ from lkbuild.spec.model import ImageName, PackageDir
 from lkbuild.store import Store
 
 
-def write_locks(
-    options: BuildOptions, listen: Listener, registry: Source, renew: bool, docker_host: str | None = None
-) -> list[Path]:
+def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew: bool) -> list[Path]:
     """Write the lock of every machine beside its first spec file and return their paths.
 
     What a lock holds already stays, and what the cache knows is taken from there; with `renew`, everything is asked
@@ -35,7 +33,7 @@ def write_locks(
     options = replace(options, pull="always") if renew else options
     store = Store.open(options.cache)
     try:
-        finder = make_finder(options, store, listen, Daemon(store.root / "tmp", docker_host), registry)
+        finder = make_finder(options, store, listen, Daemon(store.root / "tmp", options.docker_host), registry)
         written = []
         for files in options.machines:
             path = lock_path(files[0])

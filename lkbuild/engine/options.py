@@ -18,7 +18,7 @@ class BuildOptions:
     `machines`: for each machine its spec files, which are merged.  `formats` empty: what the spec's `outputs` say, else
     kernel+initrd.  `name` None: the spec's file name.  `directory`: where outputs go.  `images`: layouts, archives
     and caches that are looked into first.  `pull` never: nothing is asked of any network (offline).
-    `size`: MB, for formats that have one.
+    `docker_host`: where the daemon listens, as DOCKER_HOST writes it.  `size`: MB, for formats that have one.
     """
 
     machines: tuple[tuple[Path, ...], ...]
@@ -30,6 +30,7 @@ class BuildOptions:
     cache: Path = Path("cache")
     images: tuple[Path, ...] = ()
     docker: bool = False
+    docker_host: str | None = None
     compression: Compression = "auto"
     profile: Profile = "dev"
     decompress_kernel: bool = False

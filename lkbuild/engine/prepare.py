@@ -48,18 +48,15 @@ class Prepared:
         self.session.place.store.close()
 
 
-def prepare(options: BuildOptions, listen: Listener, registry: Source, docker_host: str | None = None) -> Prepared:
-    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once.
-
-    `docker_host` is where the Docker daemon listens, as DOCKER_HOST writes it; None is its default.
-    """
+def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepared:
+    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once."""
     for name in options.formats:
         known_format(name)
     watch = Watch()
     specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0])))
     store = Store.open(options.cache)
     try:
-        daemon = Daemon(store.root / "tmp", docker_host)
+        daemon = Daemon(store.root / "tmp", options.docker_host)
         finder = make_finder(options, store, listen, daemon, registry)
         for path in options.images:
             watch.add_layout(path)

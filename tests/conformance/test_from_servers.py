@@ -56,5 +56,5 @@ def test_from_a_registry(spec: Path, registry: str, cache: Path, tmp_path: Path)
 @pytest.mark.docker
 @pytest.mark.parametrize("spec", [s for s in SPECS if "zstd" not in s.stem], ids=lambda path: path.stem)
 def test_from_a_daemon(spec: Path, daemon: str, cache: Path, tmp_path: Path) -> None:
-    run(options(spec, cache / "daemon", tmp_path, docker=True), docker_host=daemon)
+    run(options(spec, cache / "daemon", tmp_path, docker=True, docker_host=daemon))
     assert_same(spec, tmp_path)

@@ -27,11 +27,11 @@ class Built:
     said: tuple[str, ...]
 
 
-def run(options: BuildOptions, registries: RegistryOptions | None = None, docker_host: str | None = None) -> Built:
+def run(options: BuildOptions, registries: RegistryOptions | None = None) -> Built:
     """Build, and say which steps ran, which files were written (their names), and what was said."""
     events: list[Event] = []
     registry = Registry(registries or RegistryOptions())
-    prepared = prepare(options, events.append, registry, docker_host)
+    prepared = prepare(options, events.append, registry)
     try:
         build(prepared)
     finally:

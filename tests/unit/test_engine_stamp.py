@@ -97,6 +97,7 @@ OTHERS = {
     "pull": _with(pull="never"),
     "images": _with(images=()),
     "docker": _with(docker=True),
+    "docker_host": _with(docker_host="unix:///run/other.sock"),
     "compression": _with(compression="zstd"),
     "profile": _with(profile="release"),
     "decompress_kernel": _with(decompress_kernel=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,8 @@ from lkbuild.engine.project import Show, guarded
 from lkbuild.engine.report import error_words
 from lkbuild.engine.specs import closest
 from lkbuild.errors import LkbuildError, UsageError
+
+_LOOKS, _LOOK_SECONDS = 4, 0.02
 
 
 def call(command: Command, argv: Sequence[str]) -> int:
@@ -48,12 +51,17 @@ def complain(message: str, wanted: str, known: Sequence[str]) -> int:
 
 
 def leave() -> NoReturn:
-    """End the process after an interruption, with everything it started: at once, since threads are at work still."""
-    for child in _children():
-        try:
-            (os.killpg if os.getpgid(child) == child else os.kill)(child, signal.SIGTERM)
-        except OSError:
-            continue
+    """End the process after an interruption, with everything it started: at once, since threads are at work still.
+
+    One of them may be starting a program just now, so that it takes a second look to see it.
+    """
+    for _ in range(_LOOKS):
+        for child in _children():
+            try:
+                (os.killpg if os.getpgid(child) == child else os.kill)(child, signal.SIGTERM)
+            except OSError:
+                continue
+        time.sleep(_LOOK_SECONDS)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -20,7 +20,7 @@ from lkbuild.engine.materials import Gathering, image_origins
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
-from lkbuild.errors import LkbuildError, Problem, SpecError
+from lkbuild.errors import LkbuildError, Problem, SpecError, UsageError
 from lkbuild.lock import Lock, lock_path, parse_lock, pin
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
@@ -113,7 +113,7 @@ def _plan(
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
         number, (spec, lock) = item
-        formats = options.formats or spec.outputs or (DEFAULT_FORMAT,)
+        formats = options.formats or _own_formats(spec) or (DEFAULT_FORMAT,)
         materials = gathering.materials(spec, lock, watch.part(number))
         return plan(spec, materials, style, formats, options.directory.absolute())
 
@@ -121,6 +121,19 @@ def _plan(
     if options.docker:
         watch.add_text("Docker daemon", doors.daemon.fingerprint(gathering.references))
     return graphs
+
+
+def _own_formats(spec: Spec) -> tuple[str, ...]:
+    """What the spec's `outputs` name; SpecError, with the line, where there is no such format."""
+    problems = []
+    for number, name in enumerate(spec.outputs):
+        try:
+            known_format(name)
+        except UsageError as error:
+            problems.append(Problem(spec.origin("outputs", number, "format"), error.message, error.hint))
+    if problems:
+        raise SpecError(problems)
+    return spec.outputs
 
 
 def _collect(items: Iterable[T], work: Callable[[T], object]) -> list:  # type: ignore[type-arg]

@@ -115,7 +115,7 @@ def test_a_machine_has_what_was_asked_for_and_keeps_it(built: Built, tmp_path: P
     with Guest(machine, tmp_path / "console") as guest:
         said = guest.wait_for("BOOTED-OK", SECONDS)
         assert 'CONFIG <{"greeting": "hi"}>' in said
-        assert {"SIZE 131072", "SIZE 65536"} <= set(said.split("\r\n"))
+        assert {"SIZE 131072", "SIZE 65536"} <= set(said.splitlines())
         assert "CPUS 2" in said
         assert guest.http_get(port).body == b"hello from the guest\n"
         with pytest.raises(MachineError, match="running already"):

@@ -1,0 +1,80 @@
+"""What can be known to fail before a machine is started: missing files, too little memory, ports that are taken."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from lkbuild.errors import MachineError
+from lkbuild.machine.media import Media
+from lkbuild.machine.options import Arch, MachineOptions, Publish
+
+_KERNEL_MB = 48
+"""What Debian's kernel takes of a small machine for itself; seen: 320 MB leave 279."""
+
+CONSOLES: dict[Arch, str] = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+
+
+def check(options: MachineOptions, media: Media) -> None:
+    """MachineError for the first thing that would go wrong."""
+    for file in media.files:
+        if not os.access(file, os.R_OK):
+            raise MachineError(f"{file} cannot be read", "is it there, and readable by you?")
+    needed = memory_needed(media)
+    if options.memory < needed:
+        raise MachineError(
+            f"{options.memory} MB of memory are too little: unpacking {media.initrd} needs {needed} MB",
+            f"say mem={-(-needed // 256) * 256}",
+        )
+    ports_free(options.publish)
+
+
+def memory_needed(media: Media) -> int:
+    """MB below which the kernel cannot unpack the initrd; 0 without one.
+
+    The initrd lies in memory as it was loaded while it is unpacked, into a tmpfs that may take half of what the kernel
+    leaves, unless `root=` or `rootfstype=` make it a ramfs, which may take all (init/do_mounts.c, `init_rootfs`).
+    Where it is not known what it unpacks to, it is taken to be no less than it is packed.
+    """
+    if media.initrd is None:
+        return 0
+    packed = media.initrd.stat().st_size
+    unpacked = max(media.unpacked, packed)
+    halves = 1 if any(word.startswith(("root=", "rootfstype=")) for word in media.cmdline.split()) else 2
+    return _KERNEL_MB + -(-(halves * unpacked + packed) // (1 << 20))
+
+
+def silent(options: MachineOptions, media: Media) -> str | None:
+    """Why nothing may be seen of the machine; None where its kernel is told to use the serial console."""
+    console = CONSOLES[options.arch]
+    if media.kernel is None or any(word.startswith(f"console={console}") for word in media.cmdline.split()):
+        return None
+    return f"the kernel's command line has no console={console}: nothing of it may be seen here"
+
+
+def ports_free(publish: Iterable[Publish]) -> None:
+    """MachineError naming the first port of the host that cannot be listened on."""
+    for one in publish:
+        kind = socket.SOCK_STREAM if one.protocol == "tcp" else socket.SOCK_DGRAM
+        with socket.socket(socket.AF_INET, kind) as listener:
+            if one.protocol == "tcp":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((one.address, one.port))
+                if one.protocol == "tcp":
+                    listener.listen()
+            except OSError as error:
+                raise _port_error(one, error) from error
+
+
+def _port_error(one: Publish, error: OSError) -> MachineError:
+    instead = f"say publish={one.port + (8000 if one.port < 1024 else 1)}:{one.guest}"
+    if error.errno == errno.EADDRINUSE:
+        return MachineError(f"port {one.port}/{one.protocol} of this host is in use already", instead)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return MachineError(f"port {one.port}/{one.protocol} of this host is for root only", instead)
+    where = f"{one.address or 'all addresses'}, port {one.port}/{one.protocol}"
+    return MachineError(f"{where}, cannot be listened on: {error.strerror}", "say publish=HOST:GUEST")

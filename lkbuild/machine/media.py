@@ -1,0 +1,179 @@
+"""What a machine boots: the files that a build wrote, found by the machine's name.
+
+`BOOTABLE` says which files each format has, as LINUXKIT.md's table of outputs names them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lkbuild.errors import MachineError, UsageError
+
+_MAX_CMDLINE = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bootable:
+    """A format that can be booted: the endings of its files.  Firmware boots a `cdrom` or `disk`; of a kernel, the disk
+    is the root file system, and `root` goes to its command line.  `disk_format` is QEMU's name for the disk's format.
+    """
+
+    format: str
+    kernel: str = ""
+    initrd: str = ""
+    cdrom: str = ""
+    disk: str = ""
+    disk_format: str = "raw"
+    root: str = ""
+    uefi: bool = False
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The endings of the files without which there is nothing to boot."""
+        return tuple(filter(None, (self.kernel, self.initrd, self.cdrom, self.disk)))
+
+
+BOOTABLE = (
+    Bootable("kernel+initrd", kernel="-kernel", initrd="-initrd.img"),
+    Bootable("kernel+squashfs", kernel="-kernel", disk="-squashfs.img", root="root=/dev/vda rootfstype=squashfs ro"),
+    Bootable("kernel+erofs", kernel="-kernel", disk="-erofs.img", root="root=/dev/vda rootfstype=erofs ro"),
+    Bootable("kernel+iso", kernel="-kernel", disk=".iso", root="root=/dev/vda rootfstype=iso9660 ro"),
+    Bootable("iso-bios", cdrom=".iso"),
+    Bootable("iso-efi", cdrom="-efi.iso", uefi=True),
+    Bootable("iso-efi-initrd", cdrom="-efi-initrd.iso", uefi=True),
+    Bootable("raw-bios", disk="-bios.img"),
+    Bootable("raw-efi", disk="-efi.img", uefi=True),
+    Bootable("qcow2-bios", disk=".qcow2", disk_format="qcow2"),
+    Bootable("qcow2-efi", disk="-efi.qcow2", disk_format="qcow2", uefi=True),
+    Bootable("aws", disk=".raw"),
+    Bootable("vhd", disk=".vhd", disk_format="vpc"),
+    Bootable("dynamic-vhd", disk=".vhd", disk_format="vpc"),
+    Bootable("vmdk", disk=".vmdk", disk_format="vmdk"),
+)
+"""In the order in which they are looked for where no format is named; a kernel with an initrd starts fastest."""
+
+_PLAIN_DISK = Bootable("disk image", disk=".img")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What is booted.  Without a kernel, firmware boots the CD or the disk; no boot writes to either.
+
+    `name` is the machine's, with its directory; `unpacked` is how many bytes the initrd unpacks to, 0 where not known.
+    """
+
+    name: Path
+    format: str
+    kernel: Path | None = None
+    initrd: Path | None = None
+    cmdline: str = ""
+    cdrom: Path | None = None
+    disk: Path | None = None
+    disk_format: str = "raw"
+    uefi: bool = False
+    unpacked: int = 0
+
+    @property
+    def state(self) -> Path:
+        """Where the machine's state is kept unless told otherwise."""
+        return self.name.with_name(self.name.name + "-state")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is needed."""
+        return tuple(file for file in (self.kernel, self.initrd, self.cdrom, self.disk) if file is not None)
+
+    def absolute(self) -> Media:
+        """The same with absolute paths, which QEMU cannot take for `PROTOCOL:REST`."""
+        kernel, initrd, cdrom, disk = (
+            None if file is None else file.absolute() for file in (self.kernel, self.initrd, self.cdrom, self.disk)
+        )
+        return replace(self, name=self.name.absolute(), kernel=kernel, initrd=initrd, cdrom=cdrom, disk=disk)
+
+
+def find(name: Path, format: str = "") -> Media:
+    """What to boot by `name`: what the outputs' names begin with, with their directory, or one file itself.
+
+    Without `format`, what is found first in the order of `BOOTABLE`.  MachineError says what was looked for.
+    """
+    if format and format not in {row.format for row in BOOTABLE}:
+        raise UsageError(
+            f"format {format!r} cannot be booted", f"one of {', '.join(dict.fromkeys(row.format for row in BOOTABLE))}"
+        )
+    if not format and name.is_file() and (media := _of_file(name)) is not None:
+        return media
+    rows = [row for row in BOOTABLE if not format or row.format == format]
+    for row in rows:
+        if all(_file(name, ending).is_file() for ending in row.endings):
+            return _of_row(name, row)
+    raise _nothing(name, rows)
+
+
+def _of_row(name: Path, row: Bootable) -> Media:
+    said = _cmdline(_file(name, "-cmdline")) if row.kernel else ""
+    return Media(
+        name,
+        row.format,
+        kernel=_file(name, row.kernel) if row.kernel else None,
+        initrd=_file(name, row.initrd) if row.initrd else None,
+        cmdline=" ".join(filter(None, (said, "" if "root=" in said else row.root))),
+        cdrom=_file(name, row.cdrom) if row.cdrom else None,
+        disk=_file(name, row.disk) if row.disk else None,
+        disk_format=row.disk_format,
+        uefi=row.uefi,
+    )
+
+
+def _of_file(file: Path) -> Media | None:
+    """What the name of a file that is there says it is: the longest ending that fits, a whole medium before a part."""
+    fitting = [
+        (len(ending), not row.kernel, ending, row)
+        for row in (*BOOTABLE, _PLAIN_DISK)
+        for ending in row.endings
+        if file.name.endswith(ending) and file.name != ending
+    ]
+    if not fitting:
+        return None
+    _, whole, ending, row = max(fitting, key=lambda fit: fit[:2])
+    name = file.with_name(file.name.removesuffix(ending))
+    return _of_row(name, row) if whole else find(name, "" if ending == row.kernel else row.format)
+
+
+def _nothing(name: Path, rows: Iterable[Bootable]) -> MachineError:
+    rows = tuple(rows)
+    formats = ", ".join(dict.fromkeys(row.format for row in rows))
+    build = f"build it: doit build spec={name.name}.yml format={rows[0].format}"
+    for row in rows:
+        missing = [ending for ending in row.endings if not _file(name, ending).is_file()]
+        if row.initrd and 0 < len(missing) < len(row.endings) and (len(rows) == 1 or missing == [row.initrd]):
+            there = next(ending for ending in row.endings if ending not in missing)
+            return MachineError(
+                f"{_file(name, there)} is there, but {_file(name, missing[0])} is not", f"{build}, then boot it"
+            )
+    looked = ", ".join(dict.fromkeys(" with ".join(f"{name.name}{ending}" for ending in row.endings) for row in rows))
+    where = os.fspath(name.parent)
+    return MachineError(
+        f"nothing to boot for {name.name!r} in {where if where != '.' else 'this directory'}: looked for {looked}",
+        f"{build}  (formats: {formats})" if len(rows) > 1 else build,
+    )
+
+
+def _cmdline(file: Path) -> str:
+    """The kernel's command line; empty where the build wrote none."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_CMDLINE + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise MachineError(f"the command line cannot be read: {error}", "build it again") from error
+    if len(data) > _MAX_CMDLINE or b"\0" in data:
+        raise MachineError(f"{file} is no kernel command line", "build it again")
+    return " ".join(data.decode("utf-8", "surrogateescape").split())
+
+
+def _file(name: Path, ending: str) -> Path:
+    return name.with_name(name.name + ending)

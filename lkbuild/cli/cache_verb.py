@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lkbuild.cli.flags import Command, Flag, Given
 from lkbuild.engine.arguments import cache, megabytes
+from lkbuild.engine.events import Told
 from lkbuild.engine.project import Show
-from lkbuild.engine.report import Failed, Told, size_words
+from lkbuild.engine.report import Failed, size_words
 from lkbuild.engine.specs import closest
 from lkbuild.errors import StoreError, UsageError
 

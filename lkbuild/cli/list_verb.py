@@ -6,9 +6,8 @@ from lkbuild.cli.flags import Command, Given, flags_of
 from lkbuild.cli.project import PROJECT
 from lkbuild.cli.spec_names import each_spec
 from lkbuild.engine.arguments import BUILD_OPTIONS
-from lkbuild.engine.events import nobody
+from lkbuild.engine.events import Told, nobody
 from lkbuild.engine.project import Show
-from lkbuild.engine.report import Told
 
 
 def work(given: Given, show: Show) -> int:

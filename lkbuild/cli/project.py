@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from lkbuild.cli.calling import leave
 from lkbuild.cli.show import open_show
 from lkbuild.engine.arguments import Option, Order
-from lkbuild.engine.events import Listener
+from lkbuild.engine.events import Listener, Told
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.project import Project, Show
-from lkbuild.engine.report import Told
 
 if TYPE_CHECKING:
     from lkbuild.engine.prepare import Prepared

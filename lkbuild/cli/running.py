@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Order
+from lkbuild.engine.events import Told
 from lkbuild.engine.project import Show
-from lkbuild.engine.report import Told
 from lkbuild.errors import UsageError
 
 BOOT_OPTIONS = (

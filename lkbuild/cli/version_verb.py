@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lkbuild import __version__
 from lkbuild.cli.flags import Command, Given
+from lkbuild.engine.events import Told
 from lkbuild.engine.project import Show
-from lkbuild.engine.report import Told
 
 
 def work(_given: Given, show: Show) -> int:

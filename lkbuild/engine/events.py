@@ -44,12 +44,19 @@ class Wrote:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A warning or a word of explanation."""
+    """A warning."""
 
     text: str
 
 
-Event = Started | Progressed | Finished | Wrote | Said
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something is going on, or was done, that is worth a line, and no warning."""
+
+    text: str
+
+
+Event = Started | Progressed | Finished | Wrote | Said | Told
 Listener = Callable[[Event], None]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest, identity, plain
-from lkbuild.engine.events import Listener, Said
+from lkbuild.engine.events import Listener, Told
 from lkbuild.engine.options import Pull
 from lkbuild.errors import ImageError
 from lkbuild.oci.image import Descriptor, ImageConfig, Manifest, Platform
@@ -107,9 +107,9 @@ class Finder:
                 f"the Debian packages {', '.join(request.packages)} were never resolved, and this build is offline",
                 "build once without offline=yes / pull=never",
             )
-        self.listen(Said(f"resolving Debian packages: {', '.join(request.packages)}"))
+        self.listen(Told(f"resolving Debian packages: {', '.join(request.packages)}"))
         debs = self.sources.apt.resolve(
-            request, renew=self.sources.pull == "always", say=lambda text: self.listen(Said(text))
+            request, renew=self.sources.pull == "always", say=lambda text: self.listen(Told(text))
         )
         blob = self.store.add(json.dumps([plain(deb) for deb in debs], sort_keys=True).encode())
         self.store.record(key, Result((("debs", blob),)))

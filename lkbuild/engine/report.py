@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
-from lkbuild.engine.events import Event, Finished, Progressed, Said, Started, Wrote
+from lkbuild.engine.events import Event, Finished, Progressed, Said, Started, Told, Wrote
 from lkbuild.errors import LkbuildError, SpecError
 
 
@@ -74,18 +74,11 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Something was done that is worth a line, and no warning."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user, or the system, stopped the build."""
 
 
-Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Told | Interrupted
+Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted
 
 
 def words(report: Report, verbose: bool = False) -> Iterator[str]:

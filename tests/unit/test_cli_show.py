@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lkbuild.cli.show import JsonLines, Lines, Live, Quiet
-from lkbuild.engine.events import Finished, Progressed, Said, Started, Wrote
-from lkbuild.engine.report import Broke, Built, Failed, Interrupted, Nothing, Planned, Report, Skipped, Told, Total
+from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Wrote
+from lkbuild.engine.report import Broke, Built, Failed, Interrupted, Nothing, Planned, Report, Skipped, Total
 from lkbuild.errors import LkbuildError, Origin, Problem, SpecError
 
 SPEC_ERROR = SpecError([Problem(Origin("b.yml", 2, 1), "second"), Problem(Origin("a.yml", 7, 3), "first", "do this")])

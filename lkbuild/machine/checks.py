@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 
 from lkbuild.errors import MachineError
 from lkbuild.machine.media import Media

@@ -106,7 +106,7 @@ def test_ending_twice_is_no_mistake(boot: Boot) -> None:
 
 def test_a_qemu_that_fails_is_quoted(boot: Boot, tmp_path: Path) -> None:
     guest = boot("fail")
-    with pytest.raises(MachineError, match="QEMU ended with status 1:\n  | qemu: could not open the moon") as raised:
+    with pytest.raises(MachineError, match=r"QEMU ended with status 1:\n  \| qemu: could not open the moon") as raised:
         guest.wait(10)
     assert raised.value.hint == f"its command line is in {tmp_path / 'state/qemu.log'}"
     with pytest.raises(MachineError, match="could not open the moon"):
@@ -164,7 +164,7 @@ def test_a_qemu_that_cannot_be_executed(boot: Boot, tmp_path: Path, monkeypatch:
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802, the name http.server calls
+    def do_GET(self) -> None:
         self.send_response(404 if self.path == "/none" else 200)
         self.end_headers()
         self.wfile.write(self.path.encode())

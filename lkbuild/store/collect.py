@@ -12,9 +12,10 @@ from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
-from lkbuild.store.files import doing
+from lkbuild.store.files import doing, open_lock
 from lkbuild.store.store import Store
 from lkbuild.store.values import Result
+from lkbuild.store.verified import boot_id
 
 _SMALL_AGE = 30 * 86400
 """Seconds after which half a download, a stamp or the record of a written file is of no use to anybody."""
@@ -63,7 +64,7 @@ def collect(
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
     with doing(f"locking the cache {root}"):
-        handle = os.open(root / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = open_lock(root / "in-use")
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,11 +101,16 @@ def _fitting(keep: list[_Kept], sizes: dict[Digest, int], limit: int | None) -> 
         new = {blob.digest for blob in kept.result.blobs} - wanted
         added = sum(sizes.get(digest, 0) for digest in new)
         if limit is not None and total + added > limit:
-            continue
+            break
         total += added
         wanted |= new
         fitting.append(kept)
     return fitting, wanted
+
+
+def _old_boots(store: Store) -> Iterator[Path]:
+    """What was verified before the machine started last, which nobody believes any more."""
+    return (path for path in (store.root / "verified").glob("*") if path.name != boot_id())
 
 
 def _remove(store: Store, results: list[Digest], blobs: list[Digest], now: float) -> None:
@@ -113,8 +119,10 @@ def _remove(store: Store, results: list[Digest], blobs: list[Digest], now: float
         (store.root / "results" / key.hex[:2] / key.hex).unlink(missing_ok=True)
     for digest in blobs:
         store.drop(digest)
-    for path in (store.root / "tmp").iterdir():
-        shutil.rmtree(path, ignore_errors=True)
+    for path in (*(store.root / "tmp").glob("*"), *(store.root / "spool").glob("*"), *_old_boots(store)):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (store.root / "locks").glob("*"):
+        path.unlink(missing_ok=True)  # nobody holds any: we are alone
     for name in ("partial", "stamps", "written"):
         for path in (store.root / name).glob("*"):
             if path.is_file() and now - path.stat().st_mtime > _SMALL_AGE:

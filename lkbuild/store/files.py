@@ -46,6 +46,19 @@ def same_file(handle: int, path: Path) -> bool:
         return False
 
 
+def open_lock(path: Path) -> int:
+    """A descriptor to lock a file by, made if it is not there; one that others made need only be readable."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise error from None
+
+
 @contextlib.contextmanager
 def doing(what: str) -> Iterator[None]:
     try:

@@ -6,16 +6,19 @@ inside the kernel (`copy_file_range`, a reflink where the file system has them) 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.errors import StoreError
-from lkbuild.store.files import copy_range, doing
+from lkbuild.store.files import copy_range, doing, same_file
 from lkbuild.store.store import Store
 from lkbuild.store.values import Blob
 
@@ -51,26 +54,45 @@ class Recipe:
     def write(self, store: Store, path: Path) -> None:
         """Write the file beside `path` and rename it there; what stood there before stays until then.
 
-        One writer per path: hold a lock.  What a killed one left is written over by the next.
+        The file beside it is locked while it is written: builds with other caches may have the same directory.  What a
+        killed one left is written over by the next.
         """
         temporary = path.with_name(f".{path.name}.part")
-        try:
-            with doing(f"writing {path}"):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with temporary.open("wb") as file:
-                    for extent in self.extents:
-                        match extent:
-                            case Data(data):
-                                file.write(data)
-                            case Zeros(length):
-                                file.seek(length, os.SEEK_CUR)
-                            case Slice(digest, offset, length):
-                                with store.open_blob(digest) as source:
-                                    copy_range(source, offset, length, file)
-                    file.truncate(self.size)
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with doing(f"writing {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(temporary) as file:
+                try:
+                    self._copy(store, file)
+                    temporary.replace(path)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
+
+    def _copy(self, store: Store, file: BinaryIO) -> None:
+        for extent in self.extents:
+            match extent:
+                case Data(data):
+                    file.write(data)
+                case Zeros(length):
+                    file.seek(length, os.SEEK_CUR)
+                case Slice(digest, offset, length):
+                    with store.open_blob(digest) as source:
+                        copy_range(source, offset, length, file)
+        file.truncate(self.size)
+        file.flush()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """The file at `path`, empty, and ours alone until the end of the block."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if same_file(handle, path):
+                file.truncate(0)
+                yield file
+                return
 
 
 def whole(blob: Blob) -> Recipe:

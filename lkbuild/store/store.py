@@ -5,6 +5,7 @@ Layout of its root, the only place on disk lkbuild keeps state in:
     blobs/sha256/ab/abcd…    the bytes, read-only; their name is their digest
     results/ab/abcd…         what a step made: JSON, the last line its own SHA-256
     partial/                 downloads that can be resumed
+    spool/                   archives unpacked, or fetched from the Docker daemon, to be read from
     tmp/                     work in progress; swept when its process is gone
     locks/                   one file per running step, locked with flock(2), which the kernel drops with the process
     verified/BOOT/ab         which blobs were hashed since the machine started: inode, size, mtime_ns, ctime_ns
@@ -31,7 +32,7 @@ from typing import BinaryIO
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
-from lkbuild.store.files import doing, failure, same_file
+from lkbuild.store.files import doing, failure, open_lock, same_file
 from lkbuild.store.values import Blob, Result, decode_result, encode_result
 from lkbuild.store.verified import Verified
 
@@ -57,7 +58,7 @@ class Store:
         """
         store = cls(root)
         try:
-            for name in ("blobs/sha256", "results", "partial", "tmp", "locks"):
+            for name in ("blobs/sha256", "results", "partial", "spool", "tmp", "locks"):
                 (root / name).mkdir(parents=True, exist_ok=True)
             store._verified.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -76,19 +77,19 @@ class Store:
     def _hold(self) -> None:
         """Hold `in-use` shared, so that nobody collects garbage while a build counts on what it saw."""
         with contextlib.suppress(OSError):
-            self._in_use = os.open(self.root / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._in_use = open_lock(self.root / "in-use")
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def _sweep(self) -> None:
         """Remove the scratch directories of processes that were killed: nobody holds their lock any more."""
         with contextlib.suppress(OSError):
             for path in (self.root / "tmp").iterdir():
-                if time.time() - path.stat().st_mtime < _YOUNG:
+                if not path.is_dir() or time.time() - path.stat().st_mtime < _YOUNG:
                     continue
                 handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+                    shutil.rmtree(path, ignore_errors=True)
                 except BlockingIOError:
                     continue
                 finally:
@@ -103,18 +104,19 @@ class Store:
     def has(self, blob: Blob) -> bool:
         """Whether the blob is here and whole.  A damaged one is removed, so that it will be made again."""
         path = self.path(blob.digest)
-        try:
-            status = path.stat()
-        except OSError:
+        with doing(f"reading {blob.digest} from the cache"):
+            try:
+                status = path.stat()
+                if self._verified.holds(blob.digest, status):
+                    return status.st_size == blob.size
+                whole = stat.S_ISREG(status.st_mode) and _hash(path, blob.digest.algorithm) == blob.digest.hex
+            except FileNotFoundError:
+                return False
+        if not whole:
+            self.drop(blob.digest)
             return False
-        if status.st_size == blob.size and stat.S_ISREG(status.st_mode):
-            if self._verified.holds(blob.digest, status):
-                return True
-            if _hash(path, blob.digest.algorithm) == blob.digest.hex:
-                self._verified.note(blob.digest, status)
-                return True
-        self.drop(blob.digest)
-        return False
+        self._verified.note(blob.digest, status)
+        return status.st_size == blob.size
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob, if it is there and can be removed."""
@@ -181,17 +183,16 @@ class Store:
     def recorded(self, key: Digest) -> Result | None:
         """The result recorded under `key`, whether or not its blobs are still here; None where there is none."""
         path = self.result_path(key)
-        try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_RESULT)
-            result = decode_result(text)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return None
-        return result
+        with doing(f"reading a result from the cache {self.root}"):
+            try:
+                with path.open("rb") as file:
+                    return decode_result(file.read(_MAX_RESULT))
+            except FileNotFoundError:
+                return None
+            except (ValueError, KeyError, TypeError):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                return None
 
     def result(self, key: Digest) -> Result | None:
         """The result recorded under `key`, if every blob it needs is here and whole."""
@@ -228,9 +229,10 @@ class Store:
         waited = False
         while True:
             try:
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                handle = open_lock(path)
             except OSError as error:
-                if error.errno == errno.EROFS:  # nobody can write there, so there is nothing to protect
+                # Who may not write there has nothing to protect: whatever is there already is whole.
+                if error.errno in (errno.EROFS, errno.EACCES):
                     yield False
                     return
                 raise failure(error, f"locking in the cache {self.root}") from error
@@ -268,8 +270,5 @@ class Store:
 
 
 def _hash(path: Path, algorithm: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
-    except OSError:
-        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

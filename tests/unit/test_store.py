@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import resource
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from lkbuild.errors import StoreError
 from lkbuild.store import Blob, Result, Store
 from lkbuild.store.collect import collect
 from lkbuild.store.files import failure
+from lkbuild.store.recipe import whole
+from lkbuild.store.verified import boot_id
 
 KEY = identity("a key")
 
@@ -264,3 +268,101 @@ def test_scratch_of_the_killed_is_swept_and_that_of_the_living_is_not(store: Sto
         Store.open(store.root)
         assert mine.exists()
     assert not litter.exists()
+
+
+def test_a_passing_error_loses_nothing(store: Store) -> None:
+    """With no file descriptors left nothing can be read; that is no reason to throw it away."""
+    blob = store.add(b"precious")
+    store.record(KEY, Result((("out", blob),)))
+    fresh = Store.open(store.root)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="Too many open files"):
+            fresh.has(blob)
+        with pytest.raises(StoreError, match="Too many open files"):
+            fresh.recorded(KEY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert fresh.result(KEY) == Result((("out", blob),))
+
+
+def test_a_wrong_size_is_no_reason_to_throw_a_blob_away(store: Store) -> None:
+    blob = store.add(b"precious")
+    for seen in (store, Store.open(store.root)):
+        assert not seen.has(Blob(blob.digest, 3))
+        assert seen.has(blob)
+
+
+def test_an_archive_being_read_is_not_swept(store: Store) -> None:
+    path = store.root / "spool" / "image.tar"
+    path.write_bytes(b"tar")
+    os.utime(path, (1000, 1000))
+    Store.open(store.root)
+    assert path.exists()
+
+
+def test_collection_by_size_never_keeps_the_older_for_the_newer(store: Store) -> None:
+    for age, (name, size) in enumerate((("new", 399), ("old", 300))):
+        store.record(identity(name), Result((("out", store.add(name.encode() * (size // 3))),)))
+        os.utime(store.result_path(identity(name)), (2000 - age, 2000 - age))
+    store.close()
+    assert collect(store.root, time.time(), max_bytes=350).bytes_after == 0
+
+
+def test_collection_sweeps_locks_and_records_of_earlier_boots(store: Store) -> None:
+    (store.root / "locks" / "left").touch()
+    (store.root / "verified" / "earlier").mkdir()
+    store.close()
+    collect(store.root, time.time())
+    assert not (store.root / "locks" / "left").exists()
+    assert [path.name for path in (store.root / "verified").iterdir()] == [boot_id()]
+
+
+def test_writers_with_different_caches_never_mix_their_bytes(tmp_path: Path) -> None:
+    stores = [Store.open(tmp_path / name) for name in ("one", "two")]
+    contents = [bytes([65 + number]) * 3_000_000 for number in range(2)]
+    recipes = [whole(store.add(data)) for store, data in zip(stores, contents, strict=True)]
+    target = tmp_path / "out" / "file"
+    seen: list[bytes] = []
+
+    def write(number: int) -> None:
+        for _ in range(15):
+            recipes[number].write(stores[number], target)
+            seen.append(target.read_bytes())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 30
+    assert set(seen) <= set(contents)
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_users_cache_that_may_only_be_read_serves_and_is_held(store: Store, tmp_path: Path) -> None:
+    blob = store.add(b"shared")
+    store.record(KEY, Result((("out", blob),)))
+    store.close()
+    for path in (store.root, *store.root.rglob("*"), *tmp_path.parents[:2], tmp_path):
+        path.chmod(path.stat().st_mode & ~0o222 | (0o555 if path.is_dir() else 0o444))
+
+    def serves() -> None:
+        os.setgroups([])
+        os.setuid(65534)
+        seen = Store.open(store.root)
+        with seen.lock("any"):
+            assert seen.result(KEY) == Result((("out", blob),))
+        with pytest.raises(StoreError, match="a build is using"):
+            collect(store.root, time.time(), dry_run=True)
+
+    process = multiprocessing.get_context("fork").Process(target=serves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    process.join()
+    for path in (store.root, *store.root.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    assert process.exitcode == 0

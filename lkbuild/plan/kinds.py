@@ -19,6 +19,7 @@ from lkbuild.packages.params import (
     KernelLayer,
     PackageLayer,
 )
+from lkbuild.plan.media_kinds import Converted, KernelInitrdTar, Loaders, Medium
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ContainerConfig
 
@@ -206,5 +207,9 @@ KINDS: dict[str, Kind] = {
         Kind("initrd", 1, Rootfs),
         Kind("tar", 1, Rootfs),
         Kind("text", 1, Text),
+        Kind("loaders", 1, Loaders),
+        Kind("medium", 1, Medium),
+        Kind("converted", 1, Converted),
+        Kind("kernel-initrd-tar", 1, KernelInitrdTar),
     )
 }

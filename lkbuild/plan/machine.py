@@ -53,11 +53,17 @@ class Materials:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How segments are written: `compression` is a codec, or `auto` for what the kernel is known to read."""
+    """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
+
+    `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one.
+    """
 
     compression: str = "auto"
     profile: Profile = "dev"
     decompress_kernel: bool = False
+    architecture: str = "amd64"
+    bootloader: ImageName | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

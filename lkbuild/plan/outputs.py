@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import UsageError
+from lkbuild.plan import media
 from lkbuild.plan.graph import Graph, Output, OutputFile
-from lkbuild.plan.kinds import Rootfs, Text
 from lkbuild.plan.machine import MachinePlan, Materials, Style
-from lkbuild.plan.step import Input, Step
+from lkbuild.plan.rootfs import cmdline_file, initrd, kernel_file, tar
 from lkbuild.spec.model import Spec
 
 DEFAULT_FORMAT = "kernel+initrd"
@@ -61,45 +61,45 @@ def known_format(name: str) -> Format:
     return found
 
 
-def initrd(machine: MachinePlan) -> str:
-    """The step that makes the machine's initrd (output `recipe`)."""
-    placed = machine.segments("cpio")
-    kernel = machine.kernel()
-    ucode = kernel is not None and machine.spec.kernel is not None and machine.spec.kernel.ucode is not None
-    inputs = [i for n, p in enumerate(placed) for i in _segment_inputs(n, p.step)]
-    if ucode:
-        inputs.append(Input("ucode", kernel, "ucode"))
-    params = Rootfs(tuple(p.owner for p in placed), "cpio", ucode)
-    step = Step(f"initrd:{machine.spec.name}", "initrd", params, tuple(inputs), None, machine.file_places())
-    return machine.add(step)
-
-
-def _segment_inputs(number: int, step: str) -> tuple[Input, Input]:
-    return Input(f"segment{number}", step, "segment"), Input(f"index{number}", step, "index")
-
-
 def _kernel_initrd(machine: MachinePlan) -> list[File]:
     files = []
-    kernel = machine.kernel()
-    if kernel is not None and machine.spec.kernel is not None:
-        other = machine.override("boot/kernel")
-        step, output = (machine.add(other), "text") if other else (kernel, "kernel")
-        files.append(File("-kernel", step, output))
-    files.append(File("-initrd.img", initrd(machine), "recipe", recipe=True))
-    if machine.spec.kernel is not None:
-        other = machine.override("boot/cmdline")
-        cmdline = Step(f"text:{machine.spec.name}/cmdline", "text", Text(machine.spec.kernel.cmdline))
-        if other or machine.spec.kernel.cmdline:
-            files.append(File("-cmdline", machine.add(other or cmdline), "text"))
+    kernel, cmdline = kernel_file(machine), cmdline_file(machine)
+    if kernel is not None:
+        files.append(File("-kernel", *kernel))
+    files.append(_recipe("-initrd.img", initrd(machine)))
+    if cmdline is not None:
+        files.append(File("-cmdline", *cmdline))
     return files
 
 
+def _kernel_initrd_tar(machine: MachinePlan) -> list[File]:
+    return [_recipe("-initrd.tar", media.kernel_initrd_tar(machine))]
+
+
+def _recipe(ending: str, step: str) -> File:
+    return File(ending, step, "recipe", recipe=True)
+
+
 def _tar(machine: MachinePlan) -> list[File]:
-    placed = machine.segments("tar")
-    inputs = tuple(i for n, p in enumerate(placed) for i in _segment_inputs(n, p.step))
-    params = Rootfs(tuple(p.owner for p in placed), "tar")
-    step = Step(f"tar:{machine.spec.name}", "tar", params, inputs, None, machine.file_places())
-    return [File(".tar", machine.add(step), "recipe", recipe=True)]
+    return [_recipe(".tar", tar(machine))]
+
+
+def _medium(maker: str, ending: str, format: str) -> Callable[[MachinePlan], list[File]]:
+    def files(machine: MachinePlan) -> list[File]:
+        size = machine.style.size if maker.endswith("disk") else None
+        return [_recipe(ending, media.medium(machine, maker, format, size))]
+
+    return files
+
+
+def _converted(maker: str, format: str, ending: str, size: int | None = None) -> Callable[[MachinePlan], list[File]]:
+    def files(machine: MachinePlan) -> list[File]:
+        wanted = machine.style.size if machine.style.size is not None else size
+        raw = media.medium(machine, maker, format, wanted)
+        step, output = media.converted(machine, raw, format, wanted if format == "raw" else None)
+        return [File(ending, step, output, recipe=output == "recipe")]
+
+    return files
 
 
 FORMATS: dict[str, Format] = {
@@ -107,5 +107,22 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("kernel+initrd", "kernel, initrd and command line, for QEMU, PXE or a boot loader", _kernel_initrd),
         Format("tar", "the root filesystem as a tar, with kernel and command line in boot/", _tar),
+        Format("tar-kernel-initrd", "kernel, initrd and command line in a tar", _kernel_initrd_tar),
+        Format("iso-bios", "an ISO that boots by BIOS", _medium("bios-iso", ".iso", "iso-bios")),
+        Format("iso-efi", "an ISO that boots by UEFI", _medium("efi-iso", "-efi.iso", "iso-efi")),
+        Format("iso-hybrid", "an ISO that boots by BIOS and UEFI", _medium("hybrid-iso", "-hybrid.iso", "iso-hybrid")),
+        Format("raw-bios", "a disk that boots by BIOS", _medium("bios-disk", "-bios.img", "raw-bios")),
+        Format("raw-efi", "a disk that boots by UEFI", _medium("efi-disk", "-efi.img", "raw-efi")),
+        Format("raw-hybrid", "a disk that boots by both", _medium("hybrid-disk", "-hybrid.img", "raw-hybrid")),
+        Format("qcow2-bios", "raw-bios for QEMU", _converted("bios-disk", "qcow2", ".qcow2", media.DEFAULT_SIZE)),
+        Format("qcow2-efi", "raw-efi for QEMU", _converted("efi-disk", "qcow2", "-efi.qcow2")),
+        Format("qcow2-hybrid", "raw-hybrid for QEMU", _converted("hybrid-disk", "qcow2", "-hybrid.qcow2")),
+        Format("aws", "a disk for Amazon EC2", _converted("bios-disk", "raw", ".raw", media.DEFAULT_SIZE)),
+        Format("gcp", "a disk for Google Compute Engine", _converted("bios-disk", "gcp", ".img.tar.gz")),
+        Format("vhd", "a fixed disk for Azure and Hyper-V", _converted("bios-disk", "vhd", ".vhd")),
+        Format("dynamic-vhd", "a growing disk for Hyper-V", _converted("bios-disk", "dynamic-vhd", ".vhd")),
+        Format("vhdx", "a disk for Hyper-V, BIOS and UEFI", _converted("hybrid-disk", "vhdx", ".vhdx")),
+        Format("vmdk", "a disk for VMware", _converted("bios-disk", "vmdk", ".vmdk")),
+        Format("uki", "one UEFI program, ready to be signed", _medium("uki", ".efi", "uki")),
     )
 }

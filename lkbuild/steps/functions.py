@@ -7,8 +7,12 @@ from typing import Any
 
 from lkbuild.steps.apk_database import apk_database
 from lkbuild.steps.bundle import bundle
+from lkbuild.steps.converted import converted
 from lkbuild.steps.files import files
 from lkbuild.steps.kernel import kernel
+from lkbuild.steps.kernel_initrd_tar import kernel_initrd_tar
+from lkbuild.steps.loaders import loaders
+from lkbuild.steps.medium import medium
 from lkbuild.steps.modules import boot, modules
 from lkbuild.steps.package_debian import debian_layer
 from lkbuild.steps.package_image import image_documents
@@ -40,5 +44,9 @@ FUNCTIONS: dict[str, Callable[[Any, Work], None]] = {
     "initrd": initrd,
     "tar": tar,
     "text": text,
+    "loaders": loaders,
+    "medium": medium,
+    "converted": converted,
+    "kernel-initrd-tar": kernel_initrd_tar,
     "dockerfile": lambda params, work: work.doors.build_dockerfile(params, work),
 }

@@ -31,19 +31,21 @@ def initrd(params: Rootfs, work: Work) -> None:
     if params.ucode:
         extents += _aligned(work.inputs["ucode"].blob)
     extents += _in_order(params, work)
-    _finish(extents, work)
+    finish(extents, work)
 
 
 def tar(params: Rootfs, work: Work) -> None:
     """Writes `recipe`: the segments, and the end of the archive."""
     extents = [*_in_order(params, work), Data(END_OF_ARCHIVE)]
     size = sum(extent.length for extent in extents)
-    _finish([*extents, Zeros(-size % _RECORD)], work)
+    finish([*extents, Zeros(-size % _RECORD)], work)
 
 
-def _finish(extents: Iterable[Extent], work: Work) -> None:
+def finish(extents: Iterable[Extent], work: Work) -> None:
+    """Write `recipe`, the recipe of these extents, and note the blobs it needs."""
     recipe = Recipe.of(extents)
-    work.refers += [item.blob for role, item in work.inputs.items() if not role.startswith("index")]
+    needed = dict.fromkeys(extent.digest for extent in recipe.extents if isinstance(extent, Slice))
+    work.refers += [Blob(digest, work.store.path(digest).stat().st_size) for digest in needed]
     work.output("recipe").write_bytes(recipe.encode())
 
 

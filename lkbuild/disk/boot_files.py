@@ -1,0 +1,56 @@
+"""What bootable media are made of: kernel, initrd and command line, and the files of the loaders that start them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lkbuild.disk.extents import Data, Extent
+from lkbuild.disk.layout import total
+from lkbuild.disk.loader_config import check_cmdline
+from lkbuild.disk.uki import Section, Uki, uki
+
+
+@dataclass(frozen=True, slots=True)
+class Bootable:
+    """A machine: where its kernel and initrd lie, and its command line.  `title` is what a boot menu shows."""
+
+    kernel: tuple[Extent, ...]
+    initrd: tuple[Extent, ...]
+    cmdline: str
+    title: str = "lkbuild"
+
+    def parts(self) -> list[tuple[str, int]]:
+        """Names and sizes, for messages."""
+        return [("kernel", total(self.kernel)), ("initrd", total(self.initrd))]
+
+
+@dataclass(frozen=True, slots=True)
+class BiosDiskFiles:
+    """SYSLINUX: its installer (the program `syslinux`), `ldlinux.c32`, `mbr.bin` and `gptmbr.bin`."""
+
+    installer: bytes
+    module: bytes
+    mbr: bytes
+    gptmbr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BiosIsoFiles:
+    """ISOLINUX: `isolinux.bin`, `ldlinux.c32` and `isohdpfx.bin`."""
+
+    program: bytes
+    module: bytes
+    mbr: bytes
+
+
+def unified(boot: Bootable, stub: bytes) -> Uki:
+    """The machine as one UEFI program; StepError for a stub that is none and for 4 GiB or more."""
+    check_cmdline(boot.cmdline)
+    release = f"ID=lkbuild\nNAME=lkbuild\nPRETTY_NAME={boot.title}\n".encode()
+    sections = [
+        Section(".osrel", (Data(release),)),
+        Section(".cmdline", (Data(boot.cmdline.encode("utf-8", "surrogateescape")),)),
+        Section(".linux", boot.kernel),
+        Section(".initrd", boot.initrd),
+    ]
+    return uki(stub, sections)

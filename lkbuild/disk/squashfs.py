@@ -1,0 +1,63 @@
+"""SquashFS, which the program `mksquashfs` makes from a tar on its standard input; here is how it is called.
+
+squashfs-tools 4.5 or newer (`-tar`).  Of the tar it wants: every path once, directories before what is in them (those
+that are missing it makes itself, with the time of now), and link targets longer than 100 bytes in GNU's `K` records,
+for it cuts the `../` off those in PAX records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lkbuild.archive.entry import FIXED_TIME
+
+PROGRAM = "mksquashfs"
+
+Compressor = Literal["zstd", "gzip", "xz", "lz4"]
+
+_LEVELS = {"zstd": range(1, 23), "gzip": range(1, 10)}
+
+
+@dataclass(frozen=True, slots=True)
+class SquashfsOptions:
+    """`level` is for zstd (1 to 22) and gzip (1 to 9); `memory` is in MiB, and about what the program takes in all.
+
+    `time` is that of the file system and its root; no file may be newer, or it gets this time too.
+    """
+
+    compressor: Compressor = "zstd"
+    level: int | None = 3
+    memory: int = 64
+    time: int = FIXED_TIME
+
+
+def arguments(output: str, options: SquashfsOptions) -> tuple[str, ...]:
+    """The command that reads a tar and writes the file system to `output`.
+
+    What it writes depends on neither processors nor memory.  The root's attributes are given here, for with `-tar` the
+    entry `./` is ignored and its mode would be 0777.  ValueError for a level that the compressor has not.
+    """
+    # fmt: off
+    command = [
+        PROGRAM, "-", output, "-tar", "-noappend", "-quiet", "-no-progress", "-exit-on-error",
+        "-comp", options.compressor,
+        "-mem", f"{options.memory}M",
+        "-root-mode", "0755",
+        "-root-uid", "0",
+        "-root-gid", "0",
+    ]
+    # fmt: on
+    if options.level is not None:
+        if options.level not in _LEVELS.get(options.compressor, ()):
+            raise ValueError(f"{options.compressor} has no level {options.level}")
+        command += ["-Xcompression-level", str(options.level)]
+    return tuple(command)
+
+
+def environment(options: SquashfsOptions) -> dict[str, str]:
+    """What the program needs in its environment: the root's time can be set by nothing else that keeps the files'.
+
+    NB: `-root-time` does nothing with `-tar` (4.5.1), and `-all-time` is for all files.
+    """
+    return {"SOURCE_DATE_EPOCH": str(options.time)}

@@ -1,0 +1,49 @@
+"""The kinds of steps that make boot media of a kernel, an initrd and a command line; see `plan.kinds`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LoaderRole = Literal["syslinux", "syslinux.c32", "mbr", "gptmbr", "isolinux", "isohdpfx", "stub", "systemd-boot"]
+"""A boot loader's file, by what it is for."""
+
+BIOS_DISK: tuple[LoaderRole, ...] = ("syslinux", "syslinux.c32", "mbr", "gptmbr")
+BIOS_ISO: tuple[LoaderRole, ...] = ("isolinux", "syslinux.c32", "isohdpfx")
+EFI: tuple[LoaderRole, ...] = ("stub",)
+MENU: tuple[LoaderRole, ...] = ("systemd-boot",)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """Take boot loaders' files out of an image, under the names of their roles."""
+
+    architecture: str
+    roles: tuple[LoaderRole, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A disk, an ISO or a UEFI program that boots the machine: one of `steps.medium.MAKERS`.  `size` in MB."""
+
+    maker: str
+    title: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A raw disk in another format: one of `steps.converted.FORMATS`.  `size` in MB is that of the raw disk."""
+
+    format: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInitrdTar:
+    """A tar of `kernel`, `initrd.img`, `cmdline` and `ucode.cpio`, as there are inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A kernel without its compression, as Firecracker starts it."""

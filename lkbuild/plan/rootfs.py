@@ -1,0 +1,59 @@
+"""The steps that put a machine's segments together, and the files that stand beside its initrd."""
+
+from __future__ import annotations
+
+from lkbuild.plan.kinds import Rootfs, Text
+from lkbuild.plan.machine import MachinePlan
+from lkbuild.plan.step import Input, Step
+
+
+def initrd(machine: MachinePlan) -> str:
+    """The step that makes the machine's initrd (output `recipe`)."""
+    placed = machine.segments("cpio")
+    kernel = machine.kernel()
+    ucode = kernel is not None and machine.spec.kernel is not None and machine.spec.kernel.ucode is not None
+    inputs = [i for n, p in enumerate(placed) for i in _segment_inputs(n, p.step)]
+    if ucode:
+        inputs.append(Input("ucode", kernel, "ucode"))
+    params = Rootfs(tuple(p.owner for p in placed), "cpio", ucode)
+    step = Step(f"initrd:{machine.spec.name}", "initrd", params, tuple(inputs), None, machine.file_places())
+    return machine.add(step)
+
+
+def _segment_inputs(number: int, step: str) -> tuple[Input, Input]:
+    return Input(f"segment{number}", step, "segment"), Input(f"index{number}", step, "index")
+
+
+def tar(machine: MachinePlan) -> str:
+    """The step that makes the machine's root filesystem as a tar (output `recipe`)."""
+    placed = machine.segments("tar")
+    inputs = tuple(i for n, p in enumerate(placed) for i in _segment_inputs(n, p.step))
+    params = Rootfs(tuple(p.owner for p in placed), "tar")
+    return machine.add(Step(f"tar:{machine.spec.name}", "tar", params, inputs, None, machine.file_places()))
+
+
+def kernel_file(machine: MachinePlan) -> tuple[str, str] | None:
+    """The step and output that is the machine's kernel: the image's, or what `files` puts at boot/kernel."""
+    kernel = machine.kernel()
+    if kernel is None:
+        return None
+    other = machine.override("boot/kernel")
+    return (machine.add(other), "text") if other else (kernel, "kernel")
+
+
+def cmdline_file(machine: MachinePlan) -> tuple[str, str] | None:
+    """The step and output that is the command line, None where it is empty."""
+    if machine.spec.kernel is None:
+        return None
+    cmdline = machine.spec.kernel.cmdline
+    step = machine.override("boot/cmdline")
+    if step is None and cmdline:
+        step = Step(f"text:{machine.spec.name}/cmdline", "text", Text(cmdline))
+    return (machine.add(step), "text") if step else None
+
+
+def ucode_file(machine: MachinePlan) -> tuple[str, str] | None:
+    """The step and output that is the microcode, None where the spec names none."""
+    kernel = machine.kernel()
+    wanted = kernel is not None and machine.spec.kernel is not None and machine.spec.kernel.ucode is not None
+    return (kernel, "ucode") if kernel is not None and wanted else None

@@ -49,6 +49,25 @@ def lock_path(spec: Path) -> Path:
     return spec.with_suffix(".lock")
 
 
+def read_lock(path: Path) -> Lock | None:
+    """The lock file `path`, None where there is none; SpecError, with what to do, where it is not to be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"not a lock file: larger than {MAX_BYTES >> 20} MiB")
+        text = data.decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem(Origin(str(path)), f"not UTF-8 at byte {error.start}", _HINT)]) from error
+    except OSError as error:
+        raise SpecError([Problem(Origin(str(path)), f"cannot be read: {error.strerror}", _HINT)]) from error
+    except ValueError as error:
+        raise SpecError([Problem(Origin(str(path)), str(error), _HINT)]) from error
+    return parse_lock(text, path)
+
+
 def parse_lock(text: str, path: Path) -> Lock:
     """The lock in `text`; SpecError, with what to do, where it is none."""
     try:
@@ -57,7 +76,7 @@ def parse_lock(text: str, path: Path) -> Lock:
             raise ValueError(f"version {document['lkbuild-lock']!r:.20} of the format, wanted {VERSION}")
         images = tuple((str(Reference.parse(n)), Digest.parse(d)) for n, d in sorted(document["images"].items()))
         debian = tuple(
-            (Digest.parse(key), tuple(_deb(item) for item in items))
+            (Digest.parse(key), tuple(map(read_deb, items)))
             for key, items in sorted(document["debian"].items())
         )
     except json.JSONDecodeError as error:
@@ -71,7 +90,8 @@ def parse_lock(text: str, path: Path) -> Lock:
 _HINT = "write it anew with `doit lock`, or delete it to build without a lock"
 
 
-def _deb(item: Mapping[str, object]) -> Deb:
+def read_deb(item: Mapping[str, object]) -> Deb:
+    """A Debian package as `digest.plain` writes it; ValueError, KeyError, TypeError or AttributeError for others."""
     texts = {name: item[name] for name in ("name", "version", "architecture", "uri")}
     size, digest = item["size"], item["digest"]
     if not all(isinstance(text, str) for text in texts.values()) or not isinstance(size, int) or size < 0:

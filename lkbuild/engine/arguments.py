@@ -51,6 +51,7 @@ BUILD_OPTIONS = (
     Option("compression", "auto|gzip|zstd", "how initrds are compressed; auto: as the kernel can read"),
     Option("profile", "dev|release", "compress fast, or small"),
     Option("size", "SIZE", "the size of disk images, such as 512M or 2G; megabytes without a unit"),
+    Option("bootloader", "IMAGE", "where boot loaders come from, an image or @pkg:DIR; lkbuild's own where not said"),
     Option("decompress_kernel", "yes|no", "store the kernel decompressed"),
     Option("json", "yes|no", "tell what happens as lines of JSON"),
     Option("quiet", "yes|no", "say only what is wrong"),
@@ -133,10 +134,11 @@ def _options(
         cache=cache(single.get("cache"), base),
         images=tuple(_path(path, base) for path in given.get("images", ())),
         docker=_yes(single, "docker"),
-        docker_host=os.environ.get("DOCKER_HOST") if _yes(single, "docker") else None,
+        docker_host=os.environ.get("DOCKER_HOST") or None,
         compression=cast(Compression, single.get("compression", "auto")),
         profile=cast(Profile, single.get("profile", "dev")),
         decompress_kernel=_yes(single, "decompress_kernel"),
+        bootloader=single.get("bootloader"),
     )
     return replace(options, size=megabytes(single["size"])) if "size" in single else options
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkbuild.digest import Digest
 from lkbuild.engine.finding import Finder, layer_descriptor
 from lkbuild.errors import ImageError
 from lkbuild.oci.image import Descriptor
@@ -48,7 +46,8 @@ class WayOut:
         context = work.directory / "context"
         _lay_out(params, {role: file.path for role, file in work.inputs.items()}, context)
         platform = self.finder.platform
-        job = Dockerfile(context, params.dockerfile, platform, params.labels, params.arguments, params.network)
+        renew = self.finder.sources.pull == "always"
+        job = Dockerfile(context, params.dockerfile, platform, params.labels, params.arguments, params.network, renew)
         image = self.daemon.resolve_id(self.daemon.build(job), platform)
         work.output("manifest").write_bytes(image.manifest)
         work.output("config").write_bytes(image.config)
@@ -77,20 +76,3 @@ def _lay_out(params: DockerfileBuild, files: Mapping[str, Path], context: Path) 
             number += 1
         if entry.kind != "symlink":
             path.chmod(entry.mode)
-
-
-def fetch_all(finder: Finder, wanted: list[tuple[Reference, Digest, int]]) -> None:
-    """Bring blobs of images into the store, several at a time; those that are there are left alone."""
-
-    def bring(item: tuple[Reference, Digest, int]) -> None:
-        reference, digest, size = item
-        store = finder.store
-        if store.has(Blob(digest, size)):
-            return
-        with store.lock(f"blob-{digest.hex}"):
-            if not store.has(Blob(digest, size)):
-                finder.source_of(reference).fetch(reference, layer_descriptor(digest, size), store.partial(digest))
-                store.add_file(store.partial(digest), digest)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bring, wanted))

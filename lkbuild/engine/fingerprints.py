@@ -1,4 +1,4 @@
-"""Fingerprints, as they are now, of what a stamp saw that is no file: the Docker daemon, other image sources."""
+"""Fingerprints, as they are now, of what a stamp saw that is no file: the Docker daemon."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from collections.abc import Mapping
 from lkbuild.engine.options import BuildOptions
 from lkbuild.errors import LkbuildError
 
-_DAEMON = "Docker daemon"
+DAEMON = "Docker daemon"
+"""The name of its fingerprint."""
 
 
 def current(options: BuildOptions, texts: Mapping[str, str]) -> dict[str, str]:
     """What the fingerprints `texts` are now; one that cannot be told is missing."""
-    found: dict[str, str] = {}
     try:
-        if _DAEMON in texts:
-            found[_DAEMON] = _daemon(texts[_DAEMON], options.docker_host)
-        if len(texts) > len(found):
-            from lkbuild.sources import open_path
-
-            for path in options.images:
-                source = open_path(path, options.cache / "tmp")
-                found[source.describe()] = source.fingerprint()
+        return {DAEMON: _daemon(texts[DAEMON], options.docker_host)} if DAEMON in texts else {}
     except (LkbuildError, OSError, ValueError):
-        return found
-    return {name: text for name, text in found.items() if name in texts}
+        return {}
 
 
 def _daemon(before: str, host: str | None) -> str:

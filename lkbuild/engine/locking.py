@@ -33,7 +33,7 @@ def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew
     options = replace(options, pull="always") if renew else options
     store = Store.open(options.cache)
     try:
-        finder = make_finder(options, store, listen, Daemon(store.root / "tmp", options.docker_host), registry)
+        finder = make_finder(options, store, listen, Daemon(store.root / "spool", options.docker_host), registry)
         written = []
         for files in options.machines:
             path = lock_path(files[0])

@@ -86,11 +86,14 @@ class Gathering:
         if problems:
             raise SpecError(problems)
 
-    def materials(self, spec: Spec, lock: Lock | None, watch: Watch) -> Materials:
+    def materials(self, spec: Spec, lock: Lock | None, watch: Watch, bootloader: ImageName | None = None) -> Materials:
         """What the plan of `spec` is made from; `watch` is told what was looked at."""
         images: dict[ImageName, PlannedImage] = {}
         problems: list[Problem] = []
-        for name, origin in image_origins(spec).items():
+        wanted = image_origins(spec)
+        if bootloader is not None:
+            wanted.setdefault(bootloader, Origin("bootloader"))
+        for name, origin in wanted.items():
             try:
                 if isinstance(name, PackageDir):
                     watch.add_tree(Path(name.path))

@@ -18,7 +18,9 @@ class BuildOptions:
     `machines`: for each machine its spec files, which are merged.  `formats` empty: what the spec's `outputs` say, else
     kernel+initrd.  `name` None: the spec's file name.  `directory`: where outputs go.  `images`: layouts, archives
     and caches that are looked into first.  `pull` never: nothing is asked of any network (offline).
-    `docker_host`: where the daemon listens, as DOCKER_HOST writes it.  `size`: MB, for formats that have one.
+    `docker_host`: where the daemon listens, as DOCKER_HOST writes it; Dockerfiles are built there also without
+    `docker`, which is for finding images.  `size`: MB, for formats that have one.
+    `bootloader`: the image boot loaders are taken from, as a spec would name it; None is lkbuild's own package.
     """
 
     machines: tuple[tuple[Path, ...], ...]
@@ -35,3 +37,4 @@ class BuildOptions:
     profile: Profile = "dev"
     decompress_kernel: bool = False
     size: int | None = None
+    bootloader: str | None = None

@@ -1,7 +1,8 @@
 """Output files: written from what the steps made, left alone where they are as written, restored where they are not.
 
 What was written where is kept in the store, `written/<digest of the path>`: the blob and the file's inode, size,
-mtime_ns and ctime_ns.  A file that differs in any of these was deleted or touched by somebody, and is written again.
+mtime_ns and ctime_ns, and the boot.  A file that differs in any of these was deleted or touched by somebody, or may have
+been torn by a power failure (docs/adr/0003), and is written again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
 from lkbuild.store.recipe import Recipe, whole
+from lkbuild.store.verified import boot_id
 
 
 def is_current(output: Output, session: Session) -> bool:
@@ -52,7 +54,7 @@ def _state(path: str, blob: Blob) -> list[object] | None:
         status = Path(path).lstat()
     except OSError:
         return None
-    return [str(blob.digest), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return [str(blob.digest), boot_id(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _name(path: str) -> str:

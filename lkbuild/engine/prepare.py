@@ -20,16 +20,17 @@ from lkbuild.engine.materials import Gathering, image_origins
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
-from lkbuild.errors import LkbuildError, Problem, SpecError, UsageError
+from lkbuild.errors import LkbuildError, Origin, Problem, SpecError, UsageError
 from lkbuild.lock import Lock, lock_path, parse_lock, pin
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
 from lkbuild.plan.machine import Style
 from lkbuild.plan.outputs import DEFAULT_FORMAT, known_format, plan
+from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source, open_path
 from lkbuild.sources.debian import Apt
 from lkbuild.spec.load import load
-from lkbuild.spec.model import Spec
+from lkbuild.spec.model import ImageName, PackageDir, Spec
 from lkbuild.store import Store
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepar
     specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0])))
     store = Store.open(options.cache)
     try:
-        daemon = Daemon(store.root / "tmp", options.docker_host)
+        daemon = Daemon(store.root / "spool", options.docker_host)
         finder = make_finder(options, store, listen, daemon, registry)
         for path in options.images:
             watch.add_layout(path)
@@ -90,7 +91,7 @@ def _load(files: Sequence[Path], options: BuildOptions, watch: Watch) -> tuple[S
 
 def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: Daemon, registry: Source) -> Finder:
     """Who finds images for these options; `daemon` is asked only if they say so."""
-    local: list[Source] = [open_path(path, store.root / "tmp") for path in options.images]
+    local: list[Source] = [open_path(path, store.root / "spool") for path in options.images]
     if options.docker:
         local.append(daemon)
     sources = Sources(tuple(local), registry, Apt(store.root / "apt"), options.pull)
@@ -109,18 +110,40 @@ def _plan(
     gathering = Gathering(finder, doors, listen)
     with ThreadPoolExecutor(8) as pool:
         gathering.find_images([image_origins(spec) for spec, _ in specs], pool)
-    style = Style(options.compression, options.profile, options.decompress_kernel)
+        bootloader = _bootloader(options, specs)
+        gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
+    style = Style(
+        options.compression, options.profile, options.decompress_kernel, options.arch, bootloader, options.size
+    )
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
         number, (spec, lock) = item
         formats = options.formats or _own_formats(spec) or (DEFAULT_FORMAT,)
-        materials = gathering.materials(spec, lock, watch.part(number))
+        materials = gathering.materials(spec, lock, watch.part(number), bootloader)
         return plan(spec, materials, style, formats, options.directory.absolute())
 
     graphs = _collect(enumerate(specs), planned)
     if options.docker:
         watch.add_text("Docker daemon", doors.daemon.fingerprint(gathering.references))
     return graphs
+
+
+def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> ImageName | None:
+    """The image of boot loaders, None where no format needs one."""
+    wanted = {*options.formats, *(name for spec, _ in specs for name in _own_formats(spec))}
+    if not any(known_format(name).loaders for name in wanted):
+        return None
+    text = options.bootloader or f"@pkg:{_BOOTLOADER}"
+    try:
+        if text.startswith("@pkg:"):
+            return PackageDir(str(Path(text.removeprefix("@pkg:")).absolute()), text)
+        return Reference.parse(text)
+    except ValueError as error:
+        raise UsageError(f"bootloader: {error}", "name an image, or a package with @pkg:DIR") from error
+
+
+_BOOTLOADER = Path(__file__).parents[1] / "bootloader"
+"""The package of boot loaders that comes with lkbuild."""
 
 
 def _own_formats(spec: Spec) -> tuple[str, ...]:

@@ -2,19 +2,20 @@
 
 What runs is decided in two passes over the graph (`plan.graph.needed`).  Forward: a step whose inputs are known and
 whose result is on record is known itself.  Backward from the outputs: a step runs if somebody needs its blobs and they
-are not all there.  So intermediates that were thrown away are not made again for an output that is there.
+are not all there; nobody needs those of an output whose files are on disk as they should be.  So intermediates that
+were thrown away are not made again for an output that is there.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Said, Started
 from lkbuild.engine.execute import Place, execute, fixed_result, key_of
 from lkbuild.errors import StepError
-from lkbuild.plan.graph import Graph, needed
+from lkbuild.plan.graph import Graph, Output, needed
 from lkbuild.plan.step import Step, located
 from lkbuild.store import Blob, Result
 
@@ -27,13 +28,16 @@ class Session:
         self.place = place
         self.steps = {step.name: step for step in graph.steps}
         self.results: dict[str, Result] = {}
-        self.ran: list[str] = []
         self._reasons: dict[str, str] = {}
         self._needed: set[str] = set()
+        self._noted: set[str] = set()
         self._guard = threading.Lock()
 
-    def decide(self, wanted: Iterable[str]) -> set[str]:
-        """Look up what is known and return the names of the steps that must run for the steps `wanted` to be had."""
+    def decide(self, outputs: Iterable[Output], is_current: Callable[[Output, Session], bool]) -> set[str]:
+        """Look up what is known and return the names of the steps that must run for `outputs` to be written.
+
+        Nothing must run for an output that `is_current`, which is asked when all is looked up.
+        """
         for step in self.graph.steps:
             self._look_up(step)
         store, whole = self.place.store, dict[str, bool]()
@@ -43,11 +47,13 @@ class Session:
                 whole[name] = all(store.has(blob) for blob in self.results[name].blobs)
             return whole[name]
 
+        wanted = [name for output in outputs if not is_current(output, self) for name in output.needs]
         self._needed = needed(self.graph, wanted, self.results.__contains__, is_whole)
         for name in self._needed:
             if name in self.results:
                 self._reasons[name] = "its result is no longer whole in the cache"
-        for name in self.results.keys() - self._needed:
+        for name in self.results.keys() - self._needed - self._noted:
+            self._noted.add(name)
             for note in self.results[name].notes:
                 self.place.listen(Said(located(self.steps[name], note)))
         return self._needed
@@ -79,7 +85,6 @@ class Session:
         result = execute(step, inputs, self.place)
         with self._guard:
             self.results[name] = result
-            self.ran.append(name)
         for note in result.notes:
             self.place.listen(Said(located(step, note)))
         return result

@@ -25,14 +25,17 @@ import xxhash
 
 from lkbuild import __version__
 from lkbuild.engine.options import BuildOptions
+from lkbuild.store.verified import boot_id
 
 Signature = list[int]
-"""mode, device, inode, size, mtime_ns, ctime_ns of a path, a symbolic link's target's too; empty where nothing is."""
+"""mode, device, inode, size, mtime_ns, ctime_ns of a path, a symbolic link's target's too; empty where nothing is.
+
+One negative number, the error's, in place of the six of what cannot be looked at."""
 
 StillHolds = Callable[[Mapping[str, str]], bool]
 """Whether the fingerprints (name to text) of what is no file are still the same."""
 
-_FORMAT = 1
+_FORMAT = 2
 _RACY_NS = 20_000_000
 _MAX_STAMP = 64 << 20
 
@@ -44,8 +47,9 @@ class Watch:
         self.paths: dict[str, Signature] = {}
         self.texts: dict[str, str] = {}
         self.racy = False
-        self._root = root
         self._parts: dict[int, Watch] = {}
+        # What several machines look at may be read once, for the first of them: its signature counts for all.
+        self._first: dict[str, tuple[Signature, bool]] = root._first if root else {}
 
     def part(self, number: int) -> Watch:
         """What the machine `number` (its place in the options) alone looks at; this one is what all of them look at."""
@@ -62,19 +66,19 @@ class Watch:
 
     def add_file(self, path: Path) -> None:
         """A path whose contents count, or that it is missing; a directory counts by its list of names."""
-        name = os.path.abspath(path)  # noqa: PTH100 - `..` is to be taken out as text, without following links
-        if name in self.paths:
-            return
-        seen = self._root.paths.get(name) if self._root else None
-        self.paths[name] = signature(name) if seen is None else seen
-        now = time.time_ns()
-        self.racy |= any(now - changed < _RACY_NS for changed in self.paths[name][5::6])
+        name = _name(path)
+        if name not in self._first:
+            now, seen = time.time_ns(), signature(name)
+            self._first[name] = seen, any(now - changed < _RACY_NS for changed in seen[5::6])
+        self.paths[name], racy = self._first[name]
+        self.racy |= racy
 
-    add_directory = add_file
-    add_missing = add_file
+    def add_seen(self, path: Path, seen: Signature) -> None:
+        """A path that is only ever replaced by renaming another file to it, as it was when it was read."""
+        self.paths[_name(path)] = seen
 
     def add_tree(self, path: Path) -> None:
-        """A directory with everything below it, or a file."""
+        """A directory, or a link to one, with everything below it, or a file.  Links below it are not followed."""
         self.add_file(path)
         for parent, directories, files in os.walk(path):
             for name in directories + files:
@@ -100,9 +104,15 @@ class Request:
 
     @property
     def text(self) -> str:
-        """All of it: every option, the directory they are relative to, and what lkbuild is."""
+        """All of it: every option, what paths are relative to, and what lkbuild is.
+
+        And the boot: after a power failure, files may have the right size and times, and not the right bytes.
+        """
         options = {field.name: _plain(getattr(self.options, field.name)) for field in fields(self.options)}
-        return json.dumps([_FORMAT, code(), str(Path.cwd()), self.target, options], sort_keys=True)
+        if not self.options.docker:
+            del options["docker_host"]
+        home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        return json.dumps([_FORMAT, code(), boot_id(), str(Path.cwd()), home, self.target, options], sort_keys=True)
 
     @property
     def path(self) -> Path:
@@ -153,13 +163,15 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
     The watches hold the outputs too, looked at before they were found to be as they should be.
     """
     watches = tuple(watches)
-    if request.options.pull == "always" or any(watch.racy for watch in watches):
+    paths: dict[str, Signature] = {}
+    changed = any(paths.setdefault(path, seen) != seen for watch in watches for path, seen in watch.paths.items())
+    if changed or request.options.pull == "always" or any(watch.racy for watch in watches):
         return False
     document = {
         "request": request.text,
         "machine": fresh.machine,
         "outputs": list(fresh.outputs),
-        "paths": {path: seen for watch in watches for path, seen in watch.paths.items()},
+        "paths": paths,
         "texts": {name: text for watch in watches for name, text in watch.texts.items()},
     }
     path = request.path
@@ -172,23 +184,23 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
     return False
 
 
-def forget(request: Request) -> None:
-    """Remove the stamp of a request: what it vouches for is about to change."""
-    with contextlib.suppress(OSError):
-        request.path.unlink()
-
-
 def signature(path: str) -> Signature:
     """What tells that a path is what it was."""
+    status = _numbers(path, os.lstat)
+    return status + _numbers(path, os.stat) if status and stat.S_ISLNK(max(status[0], 0)) else status
+
+
+def _name(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - `..` is to be taken out as text, without following links
+
+
+def _numbers(path: str, look: Callable[[str], os.stat_result]) -> Signature:
     try:
-        status = os.lstat(path)
-        own = _numbers(status)
-        return own + _numbers(os.stat(path)) if stat.S_ISLNK(status.st_mode) else own  # noqa: PTH116 - hot
+        status = look(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _numbers(status: os.stat_result) -> Signature:
+    except OSError as error:  # a loop of links, a directory that may not be searched
+        return [-(error.errno or 1)]
     return [
         status.st_mode,
         status.st_dev,

@@ -18,7 +18,7 @@ CONSOLES: dict[Arch, str] = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 
 
 def check(options: MachineOptions, media: Media) -> None:
-    """MachineError for the first thing that would go wrong."""
+    """MachineError where a file of the medium cannot be read, or the memory is too little for it."""
     for file in media.files:
         if not os.access(file, os.R_OK):
             raise MachineError(f"{file} cannot be read", "is it there, and readable by you?")
@@ -28,7 +28,6 @@ def check(options: MachineOptions, media: Media) -> None:
             f"{options.memory} MB of memory are too little: unpacking {media.initrd} needs {needed} MB",
             f"say mem={-(-needed // 256) * 256}",
         )
-    ports_free(options.publish)
 
 
 def memory_needed(media: Media) -> int:

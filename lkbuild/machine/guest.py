@@ -19,7 +19,7 @@ from types import TracebackType
 from lkbuild.errors import MachineError
 from lkbuild.machine import qemu
 from lkbuild.machine.accel import Accelerator
-from lkbuild.machine.checks import check
+from lkbuild.machine.checks import check, ports_free
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import MachineOptions
 from lkbuild.machine.probe import accelerator_for
@@ -45,8 +45,12 @@ class Machine:
 
     @classmethod
     def of(cls, options: MachineOptions, media: Media, directory: Path | None = None) -> Machine:
-        """With `media.state` as the directory unless told; finds the accelerator, which may try a guest first."""
+        """With `media.state` as the directory unless told; finds the accelerator, which may try a guest first.
+
+        MachineError where the files or the memory cannot do.
+        """
         media = media.absolute()
+        check(options, media)
         return cls(options, media, directory or media.state, accelerator_for(options, media, os.environ))
 
 
@@ -75,7 +79,7 @@ class Guest:
         self._file = console if isinstance(console, Path) else None
         self._state = State(machine.directory)
         try:
-            check(machine.options, machine.media)
+            ports_free(machine.options.publish)
             if isinstance(console, Path):
                 with console.open("wb") as output:
                     self._process, self._monitor = self._start(machine, Console(subprocess.PIPE, output.fileno()))

@@ -29,11 +29,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: what it is for, and how its files are planned."""
+    """A format: what it is for, how its files are planned, and whether it needs boot loaders."""
 
     name: str
     summary: str
     files: Callable[[MachinePlan], list[File]]
+    loaders: bool = False
 
 
 def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str], directory: Path) -> Graph:
@@ -108,21 +109,23 @@ FORMATS: dict[str, Format] = {
         Format("kernel+initrd", "kernel, initrd and command line, for QEMU, PXE or a boot loader", _kernel_initrd),
         Format("tar", "the root filesystem as a tar, with kernel and command line in boot/", _tar),
         Format("tar-kernel-initrd", "kernel, initrd and command line in a tar", _kernel_initrd_tar),
-        Format("iso-bios", "an ISO that boots by BIOS", _medium("bios-iso", ".iso", "iso-bios")),
-        Format("iso-efi", "an ISO that boots by UEFI", _medium("efi-iso", "-efi.iso", "iso-efi")),
-        Format("iso-hybrid", "an ISO that boots by BIOS and UEFI", _medium("hybrid-iso", "-hybrid.iso", "iso-hybrid")),
-        Format("raw-bios", "a disk that boots by BIOS", _medium("bios-disk", "-bios.img", "raw-bios")),
-        Format("raw-efi", "a disk that boots by UEFI", _medium("efi-disk", "-efi.img", "raw-efi")),
-        Format("raw-hybrid", "a disk that boots by both", _medium("hybrid-disk", "-hybrid.img", "raw-hybrid")),
-        Format("qcow2-bios", "raw-bios for QEMU", _converted("bios-disk", "qcow2", ".qcow2", media.DEFAULT_SIZE)),
-        Format("qcow2-efi", "raw-efi for QEMU", _converted("efi-disk", "qcow2", "-efi.qcow2")),
-        Format("qcow2-hybrid", "raw-hybrid for QEMU", _converted("hybrid-disk", "qcow2", "-hybrid.qcow2")),
-        Format("aws", "a disk for Amazon EC2", _converted("bios-disk", "raw", ".raw", media.DEFAULT_SIZE)),
-        Format("gcp", "a disk for Google Compute Engine", _converted("bios-disk", "gcp", ".img.tar.gz")),
-        Format("vhd", "a fixed disk for Azure and Hyper-V", _converted("bios-disk", "vhd", ".vhd")),
-        Format("dynamic-vhd", "a growing disk for Hyper-V", _converted("bios-disk", "dynamic-vhd", ".vhd")),
-        Format("vhdx", "a disk for Hyper-V, BIOS and UEFI", _converted("hybrid-disk", "vhdx", ".vhdx")),
-        Format("vmdk", "a disk for VMware", _converted("bios-disk", "vmdk", ".vmdk")),
-        Format("uki", "one UEFI program, ready to be signed", _medium("uki", ".efi", "uki")),
+        Format("iso-bios", "an ISO that boots by BIOS", _medium("bios-iso", ".iso", "iso-bios"), True),
+        Format("iso-efi", "an ISO that boots by UEFI", _medium("efi-iso", "-efi.iso", "iso-efi"), True),
+        Format(
+            "iso-hybrid", "an ISO that boots by BIOS and UEFI", _medium("hybrid-iso", "-hybrid.iso", "iso-hybrid"), True
+        ),
+        Format("raw-bios", "a disk that boots by BIOS", _medium("bios-disk", "-bios.img", "raw-bios"), True),
+        Format("raw-efi", "a disk that boots by UEFI", _medium("efi-disk", "-efi.img", "raw-efi"), True),
+        Format("raw-hybrid", "a disk that boots by both", _medium("hybrid-disk", "-hybrid.img", "raw-hybrid"), True),
+        Format("qcow2-bios", "raw-bios for QEMU", _converted("bios-disk", "qcow2", ".qcow2", media.DEFAULT_SIZE), True),
+        Format("qcow2-efi", "raw-efi for QEMU", _converted("efi-disk", "qcow2", "-efi.qcow2"), True),
+        Format("qcow2-hybrid", "raw-hybrid for QEMU", _converted("hybrid-disk", "qcow2", "-hybrid.qcow2"), True),
+        Format("aws", "a disk for Amazon EC2", _converted("bios-disk", "raw", ".raw", media.DEFAULT_SIZE), True),
+        Format("gcp", "a disk for Google Compute Engine", _converted("bios-disk", "gcp", ".img.tar.gz"), True),
+        Format("vhd", "a fixed disk for Azure and Hyper-V", _converted("bios-disk", "vhd", ".vhd"), True),
+        Format("dynamic-vhd", "a growing disk for Hyper-V", _converted("bios-disk", "dynamic-vhd", ".vhd"), True),
+        Format("vhdx", "a disk for Hyper-V, BIOS and UEFI", _converted("hybrid-disk", "vhdx", ".vhdx"), True),
+        Format("vmdk", "a disk for VMware", _converted("bios-disk", "vmdk", ".vmdk"), True),
+        Format("uki", "one UEFI program, ready to be signed", _medium("uki", ".efi", "uki"), True),
     )
 }

@@ -24,7 +24,8 @@ _SECONDS = 3600
 class Dockerfile:
     """What the daemon is to build.  `dockerfile` is a name within `context`; `arguments` are build arguments.
 
-    Without `network` its commands reach none, as with `linuxkit pkg build`.
+    Without `network` its commands reach none, as with `linuxkit pkg build`.  `renew`: its base images are asked for
+    anew, and nothing of what the daemon built before is used.
     """
 
     context: Path
@@ -33,6 +34,7 @@ class Dockerfile:
     labels: tuple[tuple[str, str], ...] = ()
     arguments: tuple[tuple[str, str], ...] = ()
     network: bool = False
+    renew: bool = False
 
 
 def build_image(api: APIClient, request: Dockerfile) -> str:
@@ -50,6 +52,8 @@ def build_image(api: APIClient, request: Dockerfile) -> str:
             network_mode=None if request.network else "none",
             labels=dict(request.labels),
             buildargs=dict(request.arguments),
+            pull=request.renew,
+            nocache=request.renew,
             rm=True,
             forcerm=True,
             decode=True,

@@ -48,9 +48,14 @@ if "off" in behaviour:
 monitor = socket.socket(fileno=fds[0])
 def send(message):
     monitor.sendall(json.dumps(message).encode() + b"\\r\\n")
-send({{"QMP": {{"version": {{}}, "capabilities": []}}}})
+def lines():  # as QEMU does, this outlives whoever holds the other end
+    try:
+        send({{"QMP": {{"version": {{}}, "capabilities": []}}}})
+        yield from monitor.makefile("rb")
+    except OSError:
+        pass
 negotiated = False
-for line in monitor.makefile("rb"):
+for line in lines():
     command = json.loads(line)["execute"]
     print("HEARD " + command, flush=True)
     if command == "qmp_capabilities":

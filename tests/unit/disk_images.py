@@ -1,4 +1,4 @@
-"""What the tests of disk images share: blobs in memory, writing extents to a file, and running the programs that read."""
+"""What the tests of disk images share: blobs in memory, extents written to a file, and the programs that read it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run(program: str, *arguments: str | Path, fails: bool = False) -> str:
     found = shutil.which(program, path=_PATH)
     if found is None:
         pytest.skip(f"{program} is not installed")
-    environment = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"}
+    environment = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8"}
     command = [found, *map(os.fspath, arguments)]
     done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=120)
     text = (done.stdout + done.stderr).decode("utf-8", "replace")

@@ -96,6 +96,7 @@ OTHERS = {
     "dir": _with(directory=Path("elsewhere")),
     "pull": _with(pull="never"),
     "images": _with(images=()),
+    "bootloader": _with(bootloader="linuxkit/mkimage-iso-bios"),
     "docker": _with(docker=True),
     "docker_host": _with(docker_host="unix:///run/other.sock"),
     "compression": _with(compression="zstd"),

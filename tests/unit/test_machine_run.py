@@ -59,7 +59,7 @@ def running(directory: Path, behaviour: str | None, grace: float = 10) -> Iterat
 
 
 def argv(directory: Path, grace: float = 10) -> list[str]:
-    (directory / "m-bios.img").write_bytes(SECTOR.replace(b"\xb8\x00\x20", b"\xb8\x00\x00").ljust(1 << 16, b"\0"))
+    (directory / "m-bios.img").write_bytes(SECTOR.replace(b"\xb8\x00\x20", b"\xb8\x00\x00").ljust(1 << 20, b"\0"))
     return [sys.executable, "-c", PROGRAM, str(directory / "m"), str(grace)]
 
 

@@ -76,8 +76,7 @@ def parse_lock(text: str, path: Path) -> Lock:
             raise ValueError(f"version {document['lkbuild-lock']!r:.20} of the format, wanted {VERSION}")
         images = tuple((str(Reference.parse(n)), Digest.parse(d)) for n, d in sorted(document["images"].items()))
         debian = tuple(
-            (Digest.parse(key), tuple(map(read_deb, items)))
-            for key, items in sorted(document["debian"].items())
+            (Digest.parse(key), tuple(map(read_deb, items))) for key, items in sorted(document["debian"].items())
         )
     except json.JSONDecodeError as error:
         problem = Problem(Origin(str(path), error.lineno, error.colno), f"not JSON: {error.msg}", _HINT)

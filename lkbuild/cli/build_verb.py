@@ -76,6 +76,8 @@ def _to_stdout(output: Output, session: Session) -> int:
     from lkbuild.store.recipe import Recipe, whole
 
     file, store = output.files[0], session.place.store
+    if file.tree:
+        raise UsageError(f"{output.format} is a directory, which standard output cannot take", "say -o DIRECTORY")
     blob = session.blob(file.step, file.output)
     recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
     with store.scratch() as directory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,8 @@ from lkbuild.archive.compress import decompressed
 from lkbuild.errors import ArchiveError
 
 _CHUNK = 1 << 20
+_PIECE = 4 << 20
+"""The most that comes out at once: zeros compress to a thousandth, and less with xz."""
 _MAX_CONFIG = 16 << 20
 _MAX_KERNEL = 1 << 30
 _START, _END = b"IKCFG_ST", b"IKCFG_ED"
@@ -28,13 +30,13 @@ def payload(kernel: Path, target: BinaryIO) -> int:
     0, and nothing written, where the kernel is compressed otherwise or not at all.
     """
     with kernel.open("rb") as file:
-        start = _payload_offset(file)
+        start = payload_offset(file)
         file.seek(start)
         if file.read(3) != _GZIP:
             return 0
         file.seek(start)
         size = 0
-        for chunk in _gunzip(file):
+        for chunk in _bounded(_gunzip(file)):
             target.write(chunk)
             size += len(chunk)
         return size
@@ -46,17 +48,17 @@ def embedded_config(kernel: Path) -> bytes:
         found = _between_marks(_plain(file))
         if found:
             return found
-        start = _payload_offset(file)
+        start = payload_offset(file)
         file.seek(start)
         magic = file.read(6)
         for mark, unpack in _READERS:
             if magic.startswith(mark):
                 file.seek(start)
-                return _between_marks(unpack(file))
+                return _between_marks(_bounded(unpack(file)))
     return b""
 
 
-def _payload_offset(file: BinaryIO) -> int:
+def payload_offset(file: BinaryIO) -> int:
     """Where the compressed kernel of a bzImage begins; 0 in a file that is none."""
     file.seek(0)
     head = file.read(0x250)
@@ -75,21 +77,32 @@ def _plain(file: BinaryIO) -> Iterator[bytes]:
 def _gunzip(file: BinaryIO) -> Iterator[bytes]:
     """The first gzip member; what follows it in a bzImage is not its business."""
     stream = zlib.decompressobj(31)
-    total = 0
-    while not stream.eof and (chunk := file.read(_CHUNK)):
-        plain = stream.decompress(chunk)
-        total += len(plain)
-        if total > _MAX_KERNEL:
-            raise ArchiveError(f"the kernel has more than {_MAX_KERNEL >> 20} MB when decompressed")
+    while not stream.eof and (chunk := stream.unconsumed_tail or file.read(_CHUNK)):
+        yield stream.decompress(chunk, _PIECE)
+    while not stream.eof and (plain := stream.decompress(b"", _PIECE)):
         yield plain
     if not stream.eof:
         raise ArchiveError("the kernel's gzip data ends too early")
 
 
 def _unxz(file: BinaryIO) -> Iterator[bytes]:
+    """The first xz stream, as `_gunzip`."""
     stream = lzma.LZMADecompressor(memlimit=256 << 20)
-    while not stream.eof and (chunk := file.read(_CHUNK)):
-        yield stream.decompress(chunk)
+    while not stream.eof:
+        chunk = file.read(_CHUNK) if stream.needs_input else b""
+        if stream.needs_input and not chunk:
+            raise ArchiveError("the kernel's xz data ends too early")
+        yield stream.decompress(chunk, _PIECE)
+
+
+def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, up to what a kernel may have."""
+    total = 0
+    for plain in pieces:
+        total += len(plain)
+        if total > _MAX_KERNEL:
+            raise ArchiveError(f"the kernel has more than {_MAX_KERNEL >> 20} MB when decompressed")
+        yield plain
 
 
 _READERS: tuple[tuple[bytes, Callable[[BinaryIO], Iterator[bytes]]], ...] = (

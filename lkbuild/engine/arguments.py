@@ -68,6 +68,7 @@ class Order:
     """All that was asked for.
 
     `target`: write the one output there (`-` is standard output).  `rest`: words for whatever is done with the machine.
+    `fresh`: the output files (path, machine) of what was asked for too and is left out, since nothing changed.
     """
 
     options: BuildOptions
@@ -75,6 +76,7 @@ class Order:
     manner: Manner = "lines"
     verbose: bool = False
     rest: tuple[Word, ...] = ()
+    fresh: tuple[tuple[str, str], ...] = ()
 
     def only(self, machines: Iterable[tuple[Path, ...]]) -> Order:
         """The same for some of the machines."""

@@ -17,7 +17,7 @@ from lkbuild.engine import stamp
 from lkbuild.engine.arguments import Order
 from lkbuild.engine.events import Finished, Wrote
 from lkbuild.engine.report import Built, Nothing, Planned, Report, Total
-from lkbuild.errors import UsageError
+from lkbuild.errors import LkbuildError, UsageError
 
 if TYPE_CHECKING:
     from doit.task import Task
@@ -83,15 +83,12 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
         left = skip_fresh(order, tell, began)
         if not left.options.machines:
             return 0
-    common = stamp.Watch()
-    for path in left.options.images:
-        common.add_layout(path)
     gc.disable()
     tally = Tally(tell)
     try:
         prepared = preparing(left.options, tally)
         try:
-            return _run(left, wish, _Started(prepared, common, tally, began))
+            return _run(left, wish, _Started(prepared, tally, began))
         finally:
             prepared.close()
     finally:
@@ -102,17 +99,31 @@ def skip_fresh(order: Order, tell: Tell, began: float) -> Order:
     """What is left to do when the machines whose stamps say that nothing changed are left out, which is told."""
     if order.target == "-":
         return order
-    fresh: list[str] = []
+    fresh: list[stamp.Fresh] = []
     stale: list[tuple[Path, ...]] = []
     for files in order.options.machines:
         found = stamp.check(request(order, files), still_holds(order))
         if found is None:
             stale.append(files)
         else:
-            fresh.append(found.machine)
+            outputs = [(path, found.machine) for path in found.outputs]
+            _refuse_shared_paths(order.fresh, outputs)
+            order = replace(order, fresh=(*order.fresh, *outputs))
+            fresh.append(found)
     if fresh:
-        tell(Nothing(tuple(fresh), time.monotonic() - began))
+        tell(Nothing(tuple(found.machine for found in fresh), time.monotonic() - began))
     return order.only(stale)
+
+
+def _refuse_shared_paths(fresh: Iterable[tuple[str, str]], written: Iterable[tuple[str, str]]) -> None:
+    """LkbuildError where a path (path, machine) is one of a machine left out; merging graphs cannot see that."""
+    owner = dict(fresh)
+    for path, machine in written:
+        if path in owner:
+            raise LkbuildError(
+                f"build:{owner[path]} and build:{machine} would both write {path}",
+                "give them other names (name=NAME) or other directories (dir=DIR), or build one format at a time",
+            )
 
 
 def request(order: Order, files: tuple[Path, ...]) -> stamp.Request:
@@ -134,7 +145,6 @@ def still_holds(order: Order) -> stamp.StillHolds:
 @dataclass(frozen=True, slots=True)
 class _Started:
     prepared: Prepared
-    common: stamp.Watch
     tally: Tally
     began: float
 
@@ -146,6 +156,9 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
     session = started.prepared.session
     writing = wish.writing or store_writing()
     outputs = _redirected(session.graph.outputs, order.target)
+    _refuse_shared_paths(order.fresh, [(file.path, output.machine) for output in outputs for file in output.files])
+    if order.target:
+        session.decide(outputs, writing.is_current)
     ours = {**wish.others.ours, **build_tasks(session, outputs, writing)}
     started.tally(Planned(len(session.steps), sum(map(session.must_run, session.steps))))
     gc.freeze()
@@ -219,7 +232,7 @@ class _Concluding:
         shown = tuple(file.path for output in asked for file in output.files)
         tally(Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown))
         if len(good) == len(outputs) and number is not None:
-            watches = (self.started.common, self.started.prepared.watch.whole(number), seen)
+            watches = (self.started.prepared.watch.whole(number), seen)
             wanted = request(self.order, self.order.options.machines[number])
             stamp.write(wanted, watches, stamp.Fresh(name, paths))
         return True
@@ -236,7 +249,7 @@ def _look(paths: Iterable[str]) -> stamp.Watch:
         time.sleep(wait)
         seen = stamp.Watch()
         for path in paths:
-            seen.add_file(Path(path))
+            seen.add_tree(Path(path))
         if not seen.racy:
             break
     return seen

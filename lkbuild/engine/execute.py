@@ -80,8 +80,27 @@ def _run(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
             raise StepError(f"{step.name}: {error.filename} is gone from the cache", "build again") from error
         except OSError as error:
             raise failure(error, f"{step.name}: {error.filename or store.root}") from error
-        outputs = tuple((path.name, store.add_file(path)) for path in sorted(directory.iterdir()))
-        return Result(outputs, tuple(work.refers), tuple(work.notes))
+        written = {path.name: store.add_file(path) for path in directory.iterdir()}
+        outputs = {**work.made, **written}
+        _refuse_other(step, outputs, store)
+        return Result(tuple(sorted(outputs.items())), tuple(work.refers), tuple(work.notes))
+
+
+def _refuse_other(step: Step, made: Mapping[str, Blob], store: Store) -> None:
+    """StepError where a step whose params say what it makes made something else, or left it out of the store."""
+    fixed = fixed_result(step)
+    if fixed is None:
+        return
+    asked = dict(fixed.outputs)
+    for name in sorted(asked.keys() | made.keys()):
+        if made.get(name) != asked.get(name):
+            raise StepError(located(step, f"{name}: got {_named(made.get(name))}, want {_named(asked.get(name))}"))
+        if not store.has(asked[name]):
+            raise StepError(located(step, f"{name}: {asked[name].digest} is gone from the cache"), "build again")
+
+
+def _named(blob: Blob | None) -> str:
+    return "nothing" if blob is None else f"{blob.digest} of {blob.size} bytes"
 
 
 def _located(error: LkbuildError, step: Step) -> LkbuildError:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkbuild.digest import Digest, identity, plain
+from lkbuild.digest import Digest
 from lkbuild.engine.events import Listener, Told
+from lkbuild.engine.memory import Memory, debian_key, image_key, images_key
 from lkbuild.engine.options import Pull
+from lkbuild.engine.stamp import Signature
 from lkbuild.errors import ImageError
-from lkbuild.oci.image import Descriptor, ImageConfig, Manifest, Platform
+from lkbuild.oci.image import Descriptor, Platform
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
-from lkbuild.sources import Image, Images, Missing, Source, not_found, search
+from lkbuild.sources import Image, Images, Missing, Source, not_found, search, search_index
 from lkbuild.sources.debian import Apt
-from lkbuild.store import Blob, Result, Store
+from lkbuild.store import Blob, Store
+
+Platforms = tuple[Platform, ...]
+Record = tuple[Path, Signature]
+"""A file of the store and its signature."""
+_ONLINE = "build once without offline=yes / pull=never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Finder:
         self.sources = sources
         self.platform = platform
         self.listen = listen
+        self.memory = Memory(store)
         self._found: dict[Reference, Source] = {}
         self._guard = threading.Lock()
 
@@ -44,43 +51,45 @@ class Finder:
         """The image, its layers not fetched; ImageError says where was looked and how to get it."""
         found, looked = search(self.sources.local, reference, self.platform)
         if found is not None:
-            with self._guard:
-                self._found[reference] = found.source
+            self._note(reference, found.source)
             return found.image
-        remembered = None if self.sources.pull == "always" else self._recall(reference)
+        key = image_key(reference, self.platform)
+        remembered = self._recall(key, reference)
         if remembered is not None:
-            return remembered
-        if self.sources.pull == "never":
-            offline = Missing(
-                "the network",
-                "not asked: this build is offline",
-                "build once without offline=yes / pull=never, or name a copy of it with images=PATH",
-            )
-            raise not_found(reference, self.platform, (*looked, Missing("the cache", "not there"), offline))
-        found, more = search([self.sources.registry], reference, self.platform)
+            return remembered.images[0]
+        found, more = search(self._asked(reference, looked), reference, self.platform)
         if found is None:
             raise not_found(reference, self.platform, (*looked, *more))
-        self._remember(found.image)
+        self.memory.keep_images(key, Images(reference, (), (found.image,), found.image.source))
         return found.image
 
-    def every_platform(self, reference: Reference, platforms: tuple[Platform, ...]) -> tuple[Source, Images]:
-        """All images the reference names, or those of `platforms`, and where they can be fetched from."""
-        looked: list[Missing] = []
-        remote = () if self.sources.pull == "never" else (self.sources.registry,)
-        for source in (*self.sources.local, *remote):
-            answer = source.resolve_index(reference, platforms)
-            if not isinstance(answer, Missing):
-                with self._guard:
-                    self._found[reference] = source
-                return source, answer
-            looked.append(answer)
-        raise not_found(reference, self.platform, tuple(looked))
+    def every_platform(self, reference: Reference, platforms: Platforms) -> Images:
+        """All images the reference names, or those of `platforms`; errors as for `image`."""
+        found, looked = search_index(self.sources.local, reference, platforms)
+        if found is not None:
+            self._note(reference, found.source)
+            return found.images
+        key = images_key(reference, platforms)
+        remembered = self._recall(key, reference)
+        if remembered is not None:
+            return remembered
+        found, more = search_index(self._asked(reference, looked), reference, platforms)
+        if found is None:
+            raise not_found(reference, None, (*looked, *more))
+        self.memory.keep_images(key, found.images)
+        return found.images
 
-    def records(self, named: Reference | DebianRequest) -> tuple[Path, ...]:
-        """The files of the store that say what a tag or a request means, for the stamp."""
-        if isinstance(named, Reference):
-            return () if named in self._found else (self.store.result_path(self._key(named)),)
-        return (self.store.result_path(_debian_key(named)),)
+    def image_records(self, reference: Reference) -> tuple[Record, ...]:
+        """What of the store says which image a tag means, for the stamp; nothing where it was found locally."""
+        return self._records(reference, image_key(reference, self.platform))
+
+    def every_platform_records(self, reference: Reference, platforms: Platforms) -> tuple[Record, ...]:
+        """The same for `every_platform`."""
+        return self._records(reference, images_key(reference, platforms))
+
+    def debian_records(self, request: DebianRequest) -> tuple[Record, ...]:
+        """The same for `debs`."""
+        return (self.memory.record(debian_key(request)),)
 
     def source_of(self, reference: Reference) -> Source:
         """Where the blobs of an image come from: where it was found, else the registry."""
@@ -89,30 +98,26 @@ class Finder:
             if self.sources.pull == "never":
                 raise ImageError(
                     f"a layer of {reference} is not in the cache, and this build is offline",
-                    "build once without offline=yes / pull=never, or name a copy of it with images=PATH",
+                    f"{_ONLINE}, or name a copy of it with images=PATH",
                 )
             return self.sources.registry
         return source
 
     def debs(self, request: DebianRequest) -> tuple[Deb, ...]:
         """The Debian packages a request means: as the store has it, else as the host's apt says now."""
-        key = _debian_key(request)
-        if self.sources.pull != "always":
-            result = self.store.result(key)
-            if result is not None:
-                items = json.loads(self.store.read(result["debs"].digest))
-                return tuple(Deb(**{**item, "digest": Digest.parse(item["digest"])}) for item in items)
+        key = debian_key(request)
+        renew = self.sources.pull == "always"
+        remembered = None if renew else self.memory.debs(key)
+        if remembered is not None:
+            return remembered
         if self.sources.pull == "never":
             raise ImageError(
                 f"the Debian packages {', '.join(request.packages)} were never resolved, and this build is offline",
-                "build once without offline=yes / pull=never",
+                _ONLINE,
             )
         self.listen(Told(f"resolving Debian packages: {', '.join(request.packages)}"))
-        debs = self.sources.apt.resolve(
-            request, renew=self.sources.pull == "always", say=lambda text: self.listen(Told(text))
-        )
-        blob = self.store.add(json.dumps([plain(deb) for deb in debs], sort_keys=True).encode())
-        self.store.record(key, Result((("debs", blob),)))
+        debs = self.sources.apt.resolve(request, renew=renew, say=lambda text: self.listen(Told(text)))
+        self.memory.keep_debs(key, debs)
         return debs
 
     def take(self, path: Path) -> Digest:
@@ -127,45 +132,23 @@ class Finder:
                     target.write(chunk)
             return self.store.add_file(copy).digest
 
-    # -- memory --------------------------------------------------------------------------------------------------------
+    def _note(self, reference: Reference, source: Source) -> None:
+        with self._guard:
+            self._found[reference] = source
 
-    def _key(self, reference: Reference) -> Digest:
-        return identity({"kind": "reference", "reference": str(reference), "platform": str(self.platform)})
+    def _recall(self, key: Digest, reference: Reference) -> Images | None:
+        return None if self.sources.pull == "always" else self.memory.images(key, reference)
 
-    def _remember(self, image: Image) -> None:
-        facts = {"index": str(image.index) if image.index else None, "media_type": image.media_type}
-        outputs = (
-            ("manifest", self.store.add(image.manifest)),
-            ("config", self.store.add(image.config)),
-            ("facts", self.store.add(json.dumps({**facts, "source": image.source}, sort_keys=True).encode())),
-        )
-        self.store.record(self._key(image.reference), Result(outputs))
+    def _asked(self, reference: Reference, looked: tuple[Missing, ...]) -> tuple[Source, ...]:
+        """The registry; ImageError where this build asks no network."""
+        if self.sources.pull != "never":
+            return (self.sources.registry,)
+        hint = f"{_ONLINE}, or name a copy of it with images=PATH"
+        offline = Missing("the network", "not asked: this build is offline", hint)
+        raise not_found(reference, self.platform, (*looked, Missing("the cache", "not there"), offline))
 
-    def _recall(self, reference: Reference) -> Image | None:
-        result = self.store.result(self._key(reference))
-        if result is None:
-            return None
-        self.store.touch(self._key(reference))
-        manifest, config = (self.store.read(result[name].digest) for name in ("manifest", "config"))
-        facts = json.loads(self.store.read(result["facts"].digest))
-        parsed, about = Manifest.parse(manifest, facts["media_type"]), ImageConfig.from_config(config)
-        index = Digest.parse(facts["index"]) if facts["index"] else None
-        return Image(
-            reference,
-            result["manifest"].digest,
-            index,
-            facts["media_type"],
-            manifest,
-            config,
-            about.platform,
-            parsed.layers,
-            about.diff_ids,
-            facts["source"],
-        )
-
-
-def _debian_key(request: DebianRequest) -> Digest:
-    return identity({"kind": "debian", "request": request})
+    def _records(self, reference: Reference, key: Digest) -> tuple[Record, ...]:
+        return () if reference in self._found else (self.memory.record(key),)
 
 
 def layer_descriptor(digest: Digest, size: int) -> Descriptor:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lkbuild.digest import Digest, identity
+from lkbuild.engine.dockerfiles import Dockerfiles
+from lkbuild.engine.doors import WayOut
 from lkbuild.engine.events import Listener
+from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder
+from lkbuild.engine.layouts import platforms, whole_images
 from lkbuild.engine.materials import image_origins
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.prepare import make_finder
 from lkbuild.errors import ImageError, LkbuildError, Origin, Problem, SpecError
-from lkbuild.lock import Lock, lock_path, parse_lock
-from lkbuild.packages import read_package
+from lkbuild.lock import Lock, lock_path, read_lock
+from lkbuild.packages import read_package, snapshot
 from lkbuild.packages.debian import Deb
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source
 from lkbuild.spec.load import load
-from lkbuild.spec.model import ImageName, PackageDir
+from lkbuild.spec.model import ImageName, PackageDir, Spec, Volume
 from lkbuild.store import Store
 
 
@@ -33,12 +37,15 @@ def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew
     options = replace(options, pull="always") if renew else options
     store = Store.open(options.cache)
     try:
-        finder = make_finder(options, store, listen, Daemon(store.root / "spool", options.docker_host), registry)
+        daemon = Daemon(store.root / "spool", options.docker_host)
+        finder = make_finder(options, store, listen, daemon, registry)
+        place = Place(store, WayOut(finder, daemon), listen)
+        meanings = Meanings(finder, Dockerfiles(place, options.arch, renew), renew)
         written = []
         for files in options.machines:
             path = lock_path(files[0])
-            old = parse_lock(path.read_text("utf-8"), path) if path.exists() else None
-            lock = _resolve(files, options, finder, Lock() if renew or old is None else old)
+            old = read_lock(path)
+            lock = meanings.lock(load(files, name=options.name), old or Lock())
             if old is not None or not renew:
                 _write(path, lock.encode())
                 written.append(path)
@@ -47,47 +54,64 @@ def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew
         store.close()
 
 
-def _resolve(files: tuple[Path, ...], options: BuildOptions, finder: Finder, known: Lock) -> Lock:
-    """The lock of one machine, what `known` says left as it is."""
-    spec = load(files, name=options.name)
-    images, debian = dict[str, Digest](), dict[Digest, tuple[Deb, ...]]()
-    problems: list[Problem] = []
+@dataclass(frozen=True, slots=True)
+class Meanings:
+    """Finds what the names of a spec mean; with `renew`, also of those whose meaning is known."""
 
-    def settle(item: tuple[ImageName, Origin]) -> None:
-        name, origin = item
-        try:
-            if isinstance(name, PackageDir):
-                debian.update(_package(name, options.arch, finder, known))
-            elif name.digest is None:
-                images[str(name)] = dict(known.images).get(str(name)) or _digest(name, finder)
-        except SpecError as error:
-            problems.extend(error.problems)
-        except ImageError as error:
-            problems.append(Problem(origin, error.message, error.hint))
+    finder: Finder
+    dockerfiles: Dockerfiles
+    renew: bool
 
-    named = image_origins(spec)
-    for number, volume in enumerate(spec.volumes):
-        if volume.image is not None:
-            named.setdefault(volume.image, spec.origin("volumes", number, "image"))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(settle, named.items()))
-    if problems:
-        raise SpecError(problems)
-    return Lock(tuple(sorted(images.items())), tuple(sorted(debian.items())))
+    def lock(self, spec: Spec, known: Lock) -> Lock:
+        """`known`, and what the spec names for this architecture.  Other architectures' and specs' entries stay."""
+        images, debian = dict(known.images), dict(known.debian)
+        problems: list[Problem] = []
 
+        def settle(item: tuple[ImageName | Volume, Origin]) -> None:
+            name, origin = item
+            try:
+                if isinstance(name, PackageDir):
+                    debian.update(self._package(name, origin, known))
+                else:
+                    images.update(self._image(name, known))
+            except SpecError as error:
+                problems.extend(error.problems)
+            except ImageError as error:
+                problems.append(Problem(origin, error.message, error.hint))
 
-def _digest(reference: Reference, finder: Finder) -> Digest:
-    image = finder.image(reference)
-    return image.index or image.digest
+        named: list[tuple[ImageName | Volume, Origin]] = [*image_origins(spec).items()]
+        for volume, name, origin in whole_images(spec):
+            named.append((name if isinstance(name, PackageDir) else volume, origin))
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(settle, named))
+        if problems:
+            raise SpecError(problems)
+        return Lock(tuple(sorted(images.items())), tuple(sorted(debian.items())))
 
+    def _image(self, name: Reference | Volume, known: Lock) -> dict[str, Digest]:
+        reference = name.image if isinstance(name, Volume) else name
+        if not isinstance(reference, Reference) or reference.digest is not None:
+            return {}
+        if not self.renew and str(reference) in dict(known.images):
+            return {}
+        if isinstance(name, Volume):
+            return {str(reference): self.finder.every_platform(reference, platforms(name)).root.digest}
+        image = self.finder.image(reference)
+        return {str(reference): image.index or image.digest}
 
-def _package(name: PackageDir, arch: str, finder: Finder, known: Lock) -> dict[Digest, tuple[Deb, ...]]:
-    package = read_package(Path(name.path))
-    package.check(arch)
-    request = package.request(arch)
-    if request is None:
-        return {}
-    return {identity(request): known.debs(request) or finder.debs(request)}
+    def _package(self, name: PackageDir, origin: Origin, known: Lock) -> dict[Digest, tuple[Deb, ...]]:
+        """The Debian packages of a package.  A Dockerfile has none: its image is in the cache, made anew on `renew`."""
+        architecture = self.finder.platform.architecture
+        package = read_package(Path(name.path))
+        package.check(architecture)
+        if package.kind == "dockerfile":
+            if self.renew:
+                self.dockerfiles.image(package, snapshot(package.directory, self.finder.take), origin)
+            return {}
+        request = package.request(architecture)
+        if request is None:
+            return {}
+        return {identity(request): (None if self.renew else known.debs(request)) or self.finder.debs(request)}
 
 
 def _write(path: Path, text: str) -> None:

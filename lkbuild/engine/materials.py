@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 from lkbuild.digest import Digest
-from lkbuild.engine.doors import WayOut
-from lkbuild.engine.events import Listener
-from lkbuild.engine.execute import Place, execute
-from lkbuild.engine.finding import Finder
+from lkbuild.engine.dockerfiles import Dockerfiles
+from lkbuild.engine.execute import Place
+from lkbuild.engine.finding import Finder, Record
+from lkbuild.engine.layouts import planned_layout, platforms, whole_images
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.lock import Lock
-from lkbuild.oci.image import Platform, RunConfig
-from lkbuild.packages import Deb, DebianRequest, Package, TreeEntry, file_inputs, read_package, snapshot
-from lkbuild.plan.images import PlannedImage, packaged, pulled
-from lkbuild.plan.machine import Materials, PlannedLayout
-from lkbuild.plan.step import Input, Step
+from lkbuild.oci.image import RunConfig
+from lkbuild.packages import Package, TreeEntry, read_package, snapshot
+from lkbuild.plan.images import PlannedImage, PlannedLayout, packaged, packaged_layout, pulled
+from lkbuild.plan.machine import Materials
 from lkbuild.reference import Reference
 from lkbuild.sources import Image
 from lkbuild.spec.model import ImageName, PackageDir, Spec, Volume
-from lkbuild.store import Blob
+
+_SOURCE = "a source is relative to the spec that names it; optional: true leaves out what is missing"
 
 
 def image_origins(spec: Spec) -> dict[ImageName, Origin]:
@@ -46,21 +46,26 @@ def image_origins(spec: Spec) -> dict[ImageName, Origin]:
     return found
 
 
+def references(spec: Spec) -> set[Reference]:
+    """Every image a spec names that is found somewhere, packages aside."""
+    names = (*image_origins(spec), *(name for _, name, _ in whole_images(spec)))
+    return {name for name in names if isinstance(name, Reference)}
+
+
 class Gathering:
-    """Finds what the specs of one build name, each thing once however many specs name it."""
+    """Finds what the specs of one build name, each thing once however many specs name it.
 
-    def __init__(self, finder: Finder, doors: WayOut, listen: Listener) -> None:
+    `bootloader` is an image besides those, None where no format needs one.
+    """
+
+    def __init__(self, finder: Finder, place: Place, bootloader: ImageName | None = None) -> None:
         self.finder = finder
-        self.doors = doors
-        self.listen = listen
+        self.bootloader = bootloader
+        self.dockerfiles = Dockerfiles(place, finder.platform.architecture, finder.sources.pull == "always")
         self._images: dict[Reference, Image] = {}
+        self._read: dict[str, Package] = {}
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
-        self._requests: dict[str, DebianRequest] = {}
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        """The images that were found."""
-        return tuple(self._images)
+        self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
 
     def find_images(self, specs: list[dict[ImageName, Origin]], pool: Executor) -> None:
         """Find the images of all specs, several at a time; SpecError names every one that is missing, with its line."""
@@ -86,141 +91,119 @@ class Gathering:
         if problems:
             raise SpecError(problems)
 
-    def materials(self, spec: Spec, lock: Lock | None, watch: Watch, bootloader: ImageName | None = None) -> Materials:
+    def materials(self, spec: Spec, lock: Lock | None, watch: Watch) -> Materials:
         """What the plan of `spec` is made from; `watch` is told what was looked at."""
         images: dict[ImageName, PlannedImage] = {}
+        layouts: dict[str, PlannedLayout] = {}
         problems: list[Problem] = []
         wanted = image_origins(spec)
-        if bootloader is not None:
-            wanted.setdefault(bootloader, Origin("bootloader"))
+        if self.bootloader is not None:
+            wanted.setdefault(self.bootloader, Origin("bootloader"))
         for name, origin in wanted.items():
-            try:
-                if isinstance(name, PackageDir):
-                    watch.add_tree(Path(name.path))
-                images[name] = self._planned(name, origin, lock)
-                for path in self._records(name):
-                    watch.add_file(path)
-            except SpecError as error:
-                problems += error.problems
-            except ImageError as error:
-                problems.append(Problem(origin, error.message, error.hint))
+            with _noting(problems, origin):
+                images[name] = self._planned(name, origin, lock, watch)
+        for volume, name, origin in whole_images(spec):
+            with _noting(problems, origin):
+                layouts[volume.name] = self._layout(volume, name, origin, lock, watch)
+        files = self._files(spec, watch, problems)
         if problems:
             raise SpecError(problems)
-        return Materials(images, dict(self._layouts(spec, lock)), dict(self._files(spec, watch)))
+        return Materials(images, layouts, files)
 
-    def _planned(self, name: ImageName, origin: Origin, lock: Lock | None) -> PlannedImage:
+    def _planned(self, name: ImageName, origin: Origin, lock: Lock | None, watch: Watch) -> PlannedImage:
         if isinstance(name, Reference):
             image = self._images[name]
+            watch.add_seen(self.finder.image_records(name))
             return pulled(name, image.layers, RunConfig.from_config(image.config))
-        known = self._packages.get((name.path, lock))
-        if known is None:
-            known = self._packages[name.path, lock] = self._package(name, origin, lock)
-        return known
-
-    def _records(self, name: ImageName) -> Iterator[Path]:
-        """The files of the store that say what a tag or a Debian package means: another build may renew them."""
-        if isinstance(name, Reference):
-            yield from self.finder.records(name)
-        elif name.path in self._requests:
-            yield from self.finder.records(self._requests[name.path])
+        package, key = self._package(name, watch), (name.path, lock)
+        if key not in self._packages:
+            self._packages[key], self._records[key] = self._made(package, origin, lock)
+        watch.add_seen(self._records[key])
+        return self._packages[key]
 
     # -- packages ------------------------------------------------------------------------------------------------------
 
-    def _package(self, name: PackageDir, origin: Origin, lock: Lock | None) -> PlannedImage:
+    def _package(self, name: PackageDir, watch: Watch) -> Package:
+        """What build.yml says; `watch` is told of all that counts before it is read."""
+        watch.add_tree(Path(name.path))
+        package = self._read.get(name.path)
+        if package is None:
+            package = self._read[name.path] = read_package(Path(name.path))
+        for path in package.watched:
+            watch.add_tree(path)
+        return package
+
+    def _made(self, package: Package, origin: Origin, lock: Lock | None) -> tuple[PlannedImage, tuple[Record, ...]]:
+        """A package's image, and what of the store decided about it."""
         architecture = self.finder.platform.architecture
-        package = read_package(Path(name.path))
         package.check(architecture)
         tree = package.tree()
         entries = snapshot(tree, self.finder.take) if tree is not None else ()
         if package.kind == "dockerfile":
             return self._dockerfile(package, entries, origin)
         request = package.request(architecture)
-        debs: tuple[Deb, ...] = ()
-        if request is not None:
-            self._requests[name.path] = request
-            debs = (lock.debs(request) if lock else None) or self.finder.debs(request)
-        return packaged(package, architecture, debs, entries, origin)
+        if request is None:
+            return packaged(package, architecture, (), entries, origin), ()
+        locked = lock.debs(request) if lock else None
+        debs = locked or self.finder.debs(request)
+        records = () if locked else self.finder.debian_records(request)
+        return packaged(package, architecture, debs, entries, origin), records
 
-    def _dockerfile(self, package: Package, entries: tuple[TreeEntry, ...], origin: Origin) -> PlannedImage:
-        """An image the daemon builds: its config decides the plan, so this step is carried out before planning."""
-        params = package.dockerfile_params(self.finder.platform.architecture, entries)
-        files = enumerate(file_inputs(params, entries))
-        inputs = tuple(Input(f"file{n}", blob=entry.digest, size=entry.size) for n, entry in files)
-        step = Step(f"dockerfile:{package.name}", "dockerfile", params, inputs, origin)
-        blobs = {i.role: Blob(i.blob, i.size) for i in inputs if i.blob is not None}
-        result = execute(step, blobs, Place(self.finder.store, self.doors, self.listen))
-        run = RunConfig.from_config(self.finder.store.read(result["config"].digest))
-        count = sum(name.startswith("layer") for name, _ in result.outputs)
-        return PlannedImage(run, (step,), tuple((step.name, f"layer{n}") for n in range(count)))
+    def _dockerfile(
+        self, package: Package, entries: tuple[TreeEntry, ...], origin: Origin
+    ) -> tuple[PlannedImage, tuple[Record, ...]]:
+        built = self.dockerfiles.image(package, entries, origin)
+        memory = self.finder.memory
+        memory.used(built.key, built.result)
+        run = RunConfig.from_config(self.finder.store.read(built.result["config"].digest))
+        count = sum(output.startswith("layer") for output, _ in built.result.outputs)
+        layers = tuple((built.step.name, f"layer{n}") for n in range(count))
+        return PlannedImage(run, (built.step,), layers), (memory.record(built.key),)
 
     # -- volumes and files ---------------------------------------------------------------------------------------------
 
-    def _layouts(self, spec: Spec, lock: Lock | None) -> Iterator[tuple[str, PlannedLayout]]:
-        for number, volume in enumerate(spec.volumes):
-            if volume.image is None or volume.format != "oci":
-                continue
-            origin = spec.origin("volumes", number, "image")
-            if isinstance(volume.image, Reference):
-                yield volume.name, self._layout(volume, volume.image, origin)
-            else:
-                yield volume.name, self._package_layout(volume.image, origin, lock)
+    def _layout(
+        self, volume: Volume, name: ImageName, origin: Origin, lock: Lock | None, watch: Watch
+    ) -> PlannedLayout:
+        """An image kept whole, for all platforms or those the volume lists; a package's for the machine's."""
+        chosen = platforms(volume)
+        if isinstance(name, Reference):
+            found = self.finder.every_platform(name, chosen)
+            watch.add_seen(self.finder.every_platform_records(name, chosen))
+            return planned_layout(found, bool(chosen), self.finder.store, origin)
+        mine = self.finder.platform
+        if other := [platform for platform in chosen if platform.canonical != mine.canonical]:
+            raise ImageError(
+                f"the package {name} is built for {mine}, not for {', '.join(map(str, other))}",
+                "leave `platforms` out, or push the image for all of them and name its reference",
+            )
+        planned = self._planned(name, origin, lock, watch)
+        return packaged_layout(planned, self._read[name.path], mine.architecture, origin)
 
-    def _layout(self, volume: Volume, reference: Reference, origin: Origin) -> PlannedLayout:
-        """An image from a registry or a layout, for all platforms or those the volume lists."""
-        platforms = tuple(map(Platform.parse, volume.platforms or ()))
-        try:
-            _, found = self.finder.every_platform(reference, platforms)
-        except ImageError as error:
-            raise SpecError([Problem(origin, error.message, error.hint)]) from error
-        store, blobs, steps = self.finder.store, dict[Digest, Input](), list[Step]()
-        documents = () if platforms else found.documents
-        for raw in [d.raw for d in documents] + [raw for i in found.images for raw in (i.manifest, i.config)]:
-            blob = store.add(raw)
-            blobs.setdefault(blob.digest, Input("", blob=blob.digest, size=blob.size))
-        for image in found.images:
-            step = pulled(reference, image.layers, RunConfig()).steps[0]
-            steps.append(Step(f"pull:{reference}/{image.digest.short}", step.kind, step.params, (), origin))
-            for n, layer in enumerate(image.layers):
-                blobs.setdefault(layer.digest, Input("", steps[-1].name, f"layer{n}", size=layer.size))
-        heads = [i.descriptor for i in found.images] if platforms else [found.root.descriptor]
-        index = layout_index([(str(d.digest), len(store.read(d.digest)), d.media_type) for d in heads], reference)
-        inputs = tuple(
-            Input(f"blob{n}", i.step, i.output, i.blob, i.size)
-            for n, i in enumerate(dict(sorted(blobs.items())).values())
-        )
-        return PlannedLayout(index, tuple(steps), inputs)
-
-    def _package_layout(self, name: PackageDir, origin: Origin, lock: Lock | None) -> PlannedLayout:
-        raise SpecError(
-            [
-                Problem(
-                    origin,
-                    f"a volume of format oci cannot hold the package {name}",
-                    "leave `format` out to have its files, or push the image and name its reference",
-                )
-            ]
-        )
-
-    def _files(self, spec: Spec, watch: Watch) -> Iterator[tuple[str, tuple[Digest, int]]]:
-        for file in spec.files:
+    def _files(self, spec: Spec, watch: Watch, problems: list[Problem]) -> dict[str, tuple[Digest, int]]:
+        """The sources of `files`, taken into the store; an optional one that is not there is left out."""
+        found: dict[str, tuple[Digest, int]] = {}
+        for number, file in enumerate(spec.files):
             if file.source is None:
                 continue
             path = Path(file.source)
             watch.add_file(path)
-            if path.is_file():
+            try:
                 digest = self.finder.take(path)
-                yield file.source, (digest, self.finder.store.path(digest).stat().st_size)
+                found[file.source] = digest, self.finder.store.path(digest).stat().st_size
+            except OSError as error:
+                if not (file.optional and isinstance(error, FileNotFoundError | NotADirectoryError)):
+                    origin = spec.origin("files", number, "source")
+                    problems.append(Problem(origin, f"cannot read source {file.source!r}: {error.strerror}", _SOURCE))
+        return found
 
 
-def layout_index(heads: list[tuple[str, int, str]], reference: Reference) -> str:
-    """The index.json of a layout that holds one image (image-spec image-layout.md)."""
-    manifests = [
-        {
-            "mediaType": media_type,
-            "digest": digest,
-            "size": size,
-            "annotations": {"org.opencontainers.image.ref.name": str(reference)},
-        }
-        for digest, size, media_type in heads
-    ]
-    return json.dumps({"schemaVersion": 2, "manifests": manifests})
+@contextmanager
+def _noting(problems: list[Problem], origin: Origin) -> Iterator[None]:
+    """What is wrong with the thing named at `origin` is noted, so that all there is can be told at once."""
+    try:
+        yield
+    except SpecError as error:
+        problems += error.problems
+    except ImageError as error:
+        problems.append(Problem(origin, error.message, error.hint))

@@ -1,8 +1,9 @@
 """Output files: written from what the steps made, left alone where they are as written, restored where they are not.
 
 What was written where is kept in the store, `written/<digest of the path>`: the blob and the file's inode, size,
-mtime_ns and ctime_ns, and the boot.  A file that differs in any of these was deleted or touched by somebody, or may have
-been torn by a power failure (docs/adr/0003), and is written again.
+mtime_ns and ctime_ns, and the boot.  A file that differs in any of these was deleted or touched by somebody, or may
+have been torn by a power failure (docs/adr/0003), and is written again.  Of a directory, this
+holds for each of our files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lkbuild.digest import Digest
@@ -17,7 +19,7 @@ from lkbuild.engine.events import Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
-from lkbuild.store.recipe import Recipe, whole
+from lkbuild.store.recipe import Recipe, Tree, whole
 from lkbuild.store.verified import boot_id
 
 
@@ -33,20 +35,60 @@ def write(output: Output, session: Session) -> int:
         if not _file_is_current(file, session):
             blob = session.blob(file.step, file.output)
             store = session.place.store
-            recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
             with store.lock(f"write-{_name(file.path)}"):
-                recipe.write(store, Path(file.path))
-                _remember(store, file.path, blob)
-            session.place.listen(Wrote(output.name, file.path, recipe.size))
+                if file.tree:
+                    size = _write_tree(store, file.path, blob)
+                else:
+                    size = _write_file(store, file.path, blob, file.recipe)
+            session.place.listen(Wrote(output.name, file.path, size))
             count += 1
     return count
+
+
+def _write_file(store: Store, path: str, blob: Blob, is_recipe: bool) -> int:
+    recipe = Recipe.decode(store.read(blob.digest)) if is_recipe else whole(blob)
+    recipe.write(store, Path(path))
+    _remember(store, path, _state(path, blob))
+    return recipe.size
+
+
+def _write_tree(store: Store, path: str, blob: Blob) -> int:
+    """Write a directory's files that are not there as they should be, and take away those of ours it has no more.
+
+    What others put into the directory stays.
+    """
+    files, before = Tree.decode(store.read(blob.digest)).files, _recall(store, path)
+    for name, recipe in files.items():
+        there = f"{path}/{name}"
+        if not isinstance(before, dict) or name not in before or before[name] != _state(there, _content(recipe)):
+            recipe.write(store, Path(there))
+    for name in before if isinstance(before, dict) else ():
+        if name not in files:
+            with contextlib.suppress(OSError):
+                Path(path, name).unlink()
+    _remember(store, path, _tree_state(path, files))
+    return sum(recipe.size for recipe in files.values())
+
+
+def _tree_state(path: str, files: Mapping[str, Recipe]) -> dict[str, object]:
+    return {name: _state(f"{path}/{name}", _content(recipe)) for name, recipe in files.items()}
+
+
+def _content(recipe: Recipe) -> Blob:
+    """What tells a recipe from others: the blob it would be."""
+    data = recipe.encode()
+    return Blob(Digest.of(data), len(data))
 
 
 def _file_is_current(file: OutputFile, session: Session) -> bool:
     result = session.results.get(file.step)
     if result is None:
         return False
-    return _recall(session.place.store, file.path) == _state(file.path, session.blob(file.step, file.output))
+    store, blob = session.place.store, session.blob(file.step, file.output)
+    written = _recall(store, file.path)
+    if not file.tree:
+        return written == _state(file.path, blob)
+    return store.has(blob) and written == _tree_state(file.path, Tree.decode(store.read(blob.digest)).files)
 
 
 def _state(path: str, blob: Blob) -> list[object] | None:
@@ -67,11 +109,11 @@ def _recall(store: Store, path: str) -> object:
     return False
 
 
-def _remember(store: Store, path: str, blob: Blob) -> None:
+def _remember(store: Store, path: str, state: object) -> None:
     """Losing this costs writing the file once more, so failing here is no failure of the build."""
     with contextlib.suppress(OSError):
         directory = store.root / "written"
         directory.mkdir(exist_ok=True)
         temporary = directory / f".{_name(path)}.{os.getpid()}"
-        temporary.write_text(json.dumps(_state(path, blob)), "utf-8")
+        temporary.write_text(json.dumps(state), "utf-8")
         temporary.replace(directory / _name(path))

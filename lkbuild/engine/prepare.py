@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from lkbuild.engine.doors import WayOut
-from lkbuild.engine.events import Listener
+from lkbuild.engine.events import Listener, Said
 from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Sources
-from lkbuild.engine.materials import Gathering, image_origins
+from lkbuild.engine.fingerprints import DAEMON
+from lkbuild.engine.materials import Gathering, image_origins, references
 from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.outputs import is_current
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
-from lkbuild.errors import LkbuildError, Origin, Problem, SpecError, UsageError
-from lkbuild.lock import Lock, lock_path, parse_lock, pin
+from lkbuild.errors import Origin, Problem, SpecError, UsageError
+from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
 from lkbuild.plan.machine import Style
@@ -54,38 +56,40 @@ def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepar
     for name in options.formats:
         known_format(name)
     watch = Watch()
-    specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0])))
+    specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0]), listen))
     store = Store.open(options.cache)
     try:
-        daemon = Daemon(store.root / "spool", options.docker_host)
-        finder = make_finder(options, store, listen, daemon, registry)
         for path in options.images:
             watch.add_layout(path)
-        graph = merge(_plan(specs, finder, WayOut(finder, daemon), options, watch, listen))
-        session = Session(graph, Place(store, WayOut(finder, daemon), listen))
-        session.decide(name for output in graph.outputs for name in output.needs)
+        daemon = Daemon(store.root / "spool", options.docker_host)
+        finder = make_finder(options, store, listen, daemon, registry)
+        place = Place(store, WayOut(finder, daemon), listen)
+        bootloader = _bootloader(options, specs)
+        if options.docker:
+            names = {name for spec, _ in specs for name in references(spec)}
+            names |= {bootloader} if isinstance(bootloader, Reference) else set()
+            watch.add_text(DAEMON, daemon.fingerprint(names))
+        session = Session(merge(_plan(specs, Gathering(finder, place, bootloader), options, watch)), place)
+        session.decide(session.graph.outputs, is_current)
         return Prepared(session, watch, finder)
     except BaseException:
         store.close()
         raise
 
 
-def _load(files: Sequence[Path], options: BuildOptions, watch: Watch) -> tuple[Spec, Lock | None]:
-    """A machine's spec, and its lock where there is one beside its first file."""
+def _load(files: Sequence[Path], options: BuildOptions, watch: Watch, listen: Listener) -> tuple[Spec, Lock | None]:
+    """A machine's spec, and its lock where there is one beside its first file; what the lock does not hold is said."""
     for file in files:
         watch.add_file(file)
     spec = load(files, name=options.name)
     path = lock_path(files[0])
     watch.add_file(path)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+    lock = read_lock(path)
+    if lock is None:
         return spec, None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LkbuildError(
-            f"{path}: cannot be read: {error}", "write it anew with `doit lock`, or delete it"
-        ) from error
-    lock = parse_lock(text, path)
+    left_open = sorted({str(name) for name in references(spec) if lock.pinned(name).digest is None})
+    if left_open:
+        listen(Said(f"{path} does not hold {', '.join(left_open)}; `doit lock` adds what is missing"))
     return pin(spec, lock.pinned), lock
 
 
@@ -99,18 +103,12 @@ def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: D
 
 
 def _plan(
-    specs: list[tuple[Spec, Lock | None]],
-    finder: Finder,
-    doors: WayOut,
-    options: BuildOptions,
-    watch: Watch,
-    listen: Listener,
+    specs: list[tuple[Spec, Lock | None]], gathering: Gathering, options: BuildOptions, watch: Watch
 ) -> Iterable[Graph]:
     """The graph of each machine."""
-    gathering = Gathering(finder, doors, listen)
+    bootloader = gathering.bootloader
     with ThreadPoolExecutor(8) as pool:
         gathering.find_images([image_origins(spec) for spec, _ in specs], pool)
-        bootloader = _bootloader(options, specs)
         gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
     style = Style(
         options.compression, options.profile, options.decompress_kernel, options.arch, bootloader, options.size
@@ -119,13 +117,10 @@ def _plan(
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
         number, (spec, lock) = item
         formats = options.formats or _own_formats(spec) or (DEFAULT_FORMAT,)
-        materials = gathering.materials(spec, lock, watch.part(number), bootloader)
+        materials = gathering.materials(spec, lock, watch.part(number))
         return plan(spec, materials, style, formats, options.directory.absolute())
 
-    graphs = _collect(enumerate(specs), planned)
-    if options.docker:
-        watch.add_text("Docker daemon", doors.daemon.fingerprint(gathering.references))
-    return graphs
+    return _collect(enumerate(specs), planned)
 
 
 def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> ImageName | None:

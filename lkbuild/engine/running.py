@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from doit.cmdparse import CmdParseError
@@ -154,6 +155,8 @@ def parse_words(error: Exception) -> str:
 
 def unknown(name: str, known: Iterable[str]) -> UsageError:
     """The error for a task that is none."""
+    if Path(name).is_file():
+        return UsageError(f"there is no task {name!r}", f"is it a spec? say spec={name}")
     known = tuple(known)
     close = closest(name, known) or [n for n in known if n.startswith(f"build:{name}")][:1]
     return UsageError(

@@ -73,9 +73,9 @@ class Watch:
         self.paths[name], racy = self._first[name]
         self.racy |= racy
 
-    def add_seen(self, path: Path, seen: Signature) -> None:
-        """A path that is only ever replaced by renaming another file to it, as it was when it was read."""
-        self.paths[_name(path)] = seen
+    def add_seen(self, records: Iterable[tuple[Path, Signature]]) -> None:
+        """Paths as they were when they were read; they are only ever replaced by renaming others to them."""
+        self.paths.update((_name(path), seen) for path, seen in records)
 
     def add_tree(self, path: Path) -> None:
         """A directory, or a link to one, with everything below it, or a file.  Links below it are not followed."""

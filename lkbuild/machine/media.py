@@ -52,6 +52,10 @@ BOOTABLE = (
     Bootable("vhd", disk=".vhd", disk_format="vpc"),
     Bootable("dynamic-vhd", disk=".vhd", disk_format="vpc"),
     Bootable("vmdk", disk=".vmdk", disk_format="vmdk"),
+    Bootable("iso-hybrid", cdrom="-hybrid.iso"),
+    Bootable("raw-hybrid", disk="-hybrid.img"),
+    Bootable("qcow2-hybrid", disk="-hybrid.qcow2", disk_format="qcow2"),
+    Bootable("vhdx", disk=".vhdx", disk_format="vhdx"),
 )
 """In the order in which they are looked for where no format is named; a kernel with an initrd starts fastest."""
 

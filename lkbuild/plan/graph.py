@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lkbuild.errors import LkbuildError
-from lkbuild.plan.step import Step
+from lkbuild.plan.step import Input, Step
+
+_NUMBER = re.compile(r"@[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A file to be written at `path` (absolute) from `output` of the step `step`: a recipe, or the bytes themselves."""
+    """A file to be written at `path` (absolute) from `output` of the step `step`: a recipe, or the bytes themselves.
+
+    With `tree`, `path` is a directory, and the output a JSON object (`store.recipe.Tree`) of the files in it.
+    """
 
     path: str
     step: str
     output: str
     recipe: bool = False
+    tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +57,59 @@ class Graph:
         return next(step for step in self.steps if step.name == name)
 
 
+class StepSet:
+    """Steps being collected, each after those it needs: equal ones once, and different ones of one name told apart.
+
+    The second that wants a name gets `NAME@2`, the third `NAME@3`.  NB: a name's `@N` does not tell steps apart, so
+    that sets collected apart share what they have in common.
+    """
+
+    def __init__(self) -> None:
+        self._steps: dict[str, Step] = {}
+        self._names: dict[Step, str] = {}
+
+    @property
+    def all(self) -> tuple[Step, ...]:
+        """The steps in the order they came."""
+        return tuple(self._steps.values())
+
+    def add(self, step: Step) -> str:
+        """Take a step in, unless one equal to it is there; returns the name it has here."""
+        known = replace(step, name=_NUMBER.sub("", step.name))
+        if known not in self._names:
+            name, number = step.name, 2
+            while name in self._steps:
+                name, number = f"{known.name}@{number}", number + 1
+            self._names[known] = name
+            self._steps[name] = replace(step, name=name)
+        return self._names[known]
+
+    def add_all(self, steps: Iterable[Step]) -> dict[str, str]:
+        """Take in steps that name each other, each after those it needs; returns the name each has here by its own."""
+        names: dict[str, str] = {}
+        for step in steps:
+            names[step.name] = self.add(replace(step, inputs=renamed(step.inputs, names)))
+        return names
+
+
+def renamed(inputs: Iterable[Input], names: Mapping[str, str]) -> tuple[Input, ...]:
+    """Inputs of the steps that have other names now; those `names` does not hold stay as they are."""
+    return tuple(replace(i, step=names.get(i.step, i.step)) if i.step else i for i in inputs)
+
+
 def merge(graphs: Iterable[Graph]) -> Graph:
     """One graph of many: equal steps once, different steps of one name told apart, each output path written by one.
 
     Two specs that share an image share its steps; two that call different things by one name get `NAME@2`, `NAME@3`, in
     the order they come.
     """
-    names: dict[Step, str] = {}
-    used: dict[str, int] = {}
-    steps: list[Step] = []
+    steps = StepSet()
     outputs: list[Output] = []
     for graph in graphs:
-        renamed: dict[str, str] = {}
-        for original in graph.steps:
-            step = _renamed(original, renamed)
-            if step not in names:
-                used[step.name] = number = used.get(step.name, 0) + 1
-                names[step] = step.name if number == 1 else f"{step.name}@{number}"
-                steps.append(replace(step, name=names[step]))
-            renamed[original.name] = names[step]
-        outputs += [_renamed_output(output, renamed) for output in graph.outputs]
+        names = steps.add_all(graph.steps)
+        outputs += [_renamed_output(output, names) for output in graph.outputs]
     _refuse_shared_paths(outputs)
-    return Graph(tuple(steps), tuple(outputs))
-
-
-def _renamed(step: Step, names: Mapping[str, str]) -> Step:
-    if not any(i.step and names.get(i.step, i.step) != i.step for i in step.inputs):
-        return step
-    return replace(step, inputs=tuple(replace(i, step=names[i.step]) if i.step else i for i in step.inputs))
+    return Graph(steps.all, tuple(outputs))
 
 
 def _renamed_output(output: Output, names: Mapping[str, str]) -> Output:

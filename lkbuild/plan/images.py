@@ -27,6 +27,18 @@ class PlannedImage:
         return tuple(Input(f"layer{n}", step, output) for n, (step, output) in enumerate(self.layers))
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedLayout:
+    """An image kept whole: its index.json, and its blobs as inputs `blob<N>`, had from a step or known by digest.
+
+    `index` is empty where a step makes the manifest: the input `manifest`, one of the blobs, is what it is to list.
+    """
+
+    index: str
+    steps: tuple[Step, ...]
+    blobs: tuple[Input, ...]
+
+
 def pulled(reference: Reference, layers: Iterable[Descriptor], run: RunConfig) -> PlannedImage:
     """An image whose layers are fetched from where it was found."""
     wanted = tuple(PullLayer(layer.digest, layer.size) for layer in layers)
@@ -56,3 +68,20 @@ def packaged(
         steps.append(Step(f"package:{package.name}", "package-layer", above, inputs, origin))
         layers.append((steps[-1].name, "layer"))
     return PlannedImage(package.run_config(architecture), tuple(steps), tuple(layers))
+
+
+def packaged_layout(
+    planned: PlannedImage, package: Package, architecture: str, origin: Origin | None = None
+) -> PlannedLayout:
+    """The layout of `planned`, the image of `package` for `architecture` (`plan.images.packaged`, or a Dockerfile's).
+
+    A step `image:PACKAGE` writes manifest and config; of a Dockerfile's image the step that builds it has them already.
+    """
+    built = planned.steps[-1] if planned.steps and planned.steps[-1].kind == "dockerfile" else None
+    documents = built or Step(
+        f"image:{package.name}", "image-documents", package.documents_params(architecture), planned.inputs(), origin
+    )
+    made = ((documents.name, "manifest"), (documents.name, "config"), *dict.fromkeys(planned.layers))
+    blobs = tuple(Input(f"blob{n}", step, output) for n, (step, output) in enumerate(made))
+    steps = planned.steps if built else (*planned.steps, documents)
+    return PlannedLayout("", steps, (*blobs, Input("manifest", documents.name, "manifest")))

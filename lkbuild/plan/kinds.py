@@ -19,7 +19,17 @@ from lkbuild.packages.params import (
     KernelLayer,
     PackageLayer,
 )
-from lkbuild.plan.media_kinds import Converted, KernelInitrdTar, Loaders, Medium
+from lkbuild.plan.media_kinds import (
+    Converted,
+    FirecrackerConfig,
+    Firmware,
+    KernelInitrdTar,
+    Loaders,
+    Medium,
+    OciLayout,
+    Rpi3,
+    Unpacked,
+)
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ContainerConfig
 
@@ -119,7 +129,10 @@ class VolumeDirectories:
 
 @dataclass(frozen=True, slots=True)
 class VolumeLayout:
-    """A volume that holds an image as an OCI layout: `index` is its index.json, the inputs `blob<N>` are its blobs."""
+    """A volume that holds an image as an OCI layout: `index` is its index.json, the inputs `blob<N>` are its blobs.
+
+    Where `index` is empty, it lists the one image whose manifest is the input `manifest`.
+    """
 
     name: str
     index: str
@@ -195,7 +208,7 @@ KINDS: dict[str, Kind] = {
         Kind("package-layer", 1, PackageLayer),
         Kind("image-documents", 1, ImageDocuments),
         Kind("dockerfile", 1, DockerfileBuild),
-        Kind("kernel", 1, Kernel),
+        Kind("kernel", 2, Kernel),
         Kind("modules", 1, Modules),
         Kind("boot", 1, Boot),
         Kind("tree", 1, Tree),
@@ -211,5 +224,11 @@ KINDS: dict[str, Kind] = {
         Kind("medium", 1, Medium),
         Kind("converted", 1, Converted),
         Kind("kernel-initrd-tar", 1, KernelInitrdTar),
+        Kind("docker", 1, Rootfs),
+        Kind("oci-layout", 1, OciLayout),
+        Kind("unpacked", 1, Unpacked),
+        Kind("firecracker-config", 1, FirecrackerConfig),
+        Kind("firmware", 1, Firmware),
+        Kind("rpi3", 1, Rpi3),
     )
 }

@@ -9,7 +9,9 @@ from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
+from lkbuild.plan.graph import StepSet, renamed
 from lkbuild.plan.images import PlannedImage
+from lkbuild.plan.images import PlannedLayout as PlannedLayout
 from lkbuild.plan.kinds import (
     ApkDatabase,
     Boot,
@@ -31,15 +33,6 @@ from lkbuild.spec.metadata import metadata_json, metadata_yaml
 from lkbuild.spec.model import Container, File, ImageName, PackageDir, Spec
 
 FIRST_UID = 100
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedLayout:
-    """An image kept whole: its index.json and its blobs, each had from a step or known by digest."""
-
-    index: str
-    steps: tuple[Step, ...]
-    blobs: tuple[Input, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +74,22 @@ class MachinePlan:
         self.spec = spec
         self.materials = materials
         self.style = style
-        self.steps: dict[str, Step] = {}
+        self._steps = StepSet()
         self.ids = _ids(spec)
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps so far, each after those it needs."""
+        return self._steps.all
+
     def add(self, step: Step) -> str:
-        """Put a step into the plan, unless it is there; returns its name."""
-        self.steps.setdefault(step.name, step)
-        return step.name
+        """Put a step into the plan, unless it is there; returns its name in it, which another may have had before."""
+        return self._steps.add(step)
 
     def image(self, name: ImageName) -> tuple[Input, ...]:
         """The layers of an image as inputs; its steps are added."""
         planned = self.materials.images[name]
-        for step in planned.steps:
-            self.add(step)
-        return planned.inputs()
+        return renamed(planned.inputs(), self._steps.add_all(planned.steps))
 
     # -- kernel --------------------------------------------------------------------------------------------------------
 
@@ -129,7 +124,8 @@ class MachinePlan:
                 return Segment("cpio", "zstd", profile), ()
             case _:
                 kernel = self.kernel()
-                if kernel is None:
+                # Of a kernel that `files` puts in the place of the image's nobody knows what it reads beside gzip.
+                if kernel is None or self.override("boot/kernel") is not None:
                     return Segment("cpio", "gzip", profile), ()
                 return Segment("cpio", None, profile), (Input("codec", kernel, "codec"),)
 
@@ -146,7 +142,9 @@ class MachinePlan:
         return placed
 
     def _place(self, owner: str, step: Step, archive: str) -> Placed:
-        name = step.name if archive == "cpio" else f"{step.name}.tar"
+        """NB: `.tar` stands where no name of a service or volume can, or a service `web.tar` would clash with `web`."""
+        what, _, whose = step.name.partition(":")
+        name = step.name if archive == "cpio" else f"{what}.tar:{whose}"
         return Placed(owner, self.add(replace(step, name=name)))
 
     def _kernel_segments(self, archive: str) -> list[Placed]:
@@ -196,10 +194,9 @@ class MachinePlan:
                 placed.append(self._tree(owner, f"tree:volumes/{volume.name}", volume.image, how))
             elif volume.image is not None:
                 layout = self.materials.layouts[volume.name]
-                for step in layout.steps:
-                    self.add(step)
+                blobs = renamed(layout.blobs, self._steps.add_all(layout.steps))
                 params = VolumeLayout(volume.name, layout.index, segment)
-                inputs = (*layout.blobs, *codec)
+                inputs = (*blobs, *codec)
                 step = Step(f"layout:volumes/{volume.name}", "volume-layout", params, inputs, origin)
                 placed.append(self._place(owner, step, archive))
             empty = VolumeDirectories(volume.name, volume.image is None, segment)

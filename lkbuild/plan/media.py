@@ -10,10 +10,14 @@ from lkbuild.plan.media_kinds import (
     EFI,
     MENU,
     Converted,
+    FirecrackerConfig,
+    Firmware,
     KernelInitrdTar,
     LoaderRole,
     Loaders,
     Medium,
+    Rpi3,
+    Unpacked,
 )
 from lkbuild.plan.rootfs import cmdline_file, initrd, kernel_file, ucode_file
 from lkbuild.plan.step import Input, Step
@@ -83,3 +87,35 @@ def _only_on_x86(machine: MachinePlan, format: str) -> None:
             f"{format} boots by BIOS, which {machine.style.architecture} machines do not have",
             "use raw-efi, qcow2-efi, iso-efi or uki",
         )
+
+
+def rpi3(machine: MachinePlan) -> str:
+    """The step whose `recipe` is a tar of a Raspberry Pi 3's first partition."""
+    if machine.style.architecture != "arm64":
+        raise UsageError(
+            f"rpi3 is for arm64, and this build is for {machine.style.architecture}", "build with arch=arm64"
+        )
+    inputs = _boot_inputs(machine, "rpi3")
+    loader = machine.style.bootloader
+    if loader is None:
+        raise UsageError("rpi3 needs a Raspberry Pi's firmware, and no image of it is known", "bootloader=IMAGE")
+    brought, kernel = machine.image(loader), machine.kernel()
+    if kernel is not None and machine.spec.kernel is not None and machine.spec.kernel.tar:
+        brought += (Input("tar", kernel, "tar"),)
+    step = machine.add(Step(f"firmware:{short(loader)}", "firmware", Firmware(), brought))
+    inputs += tuple(Input(role, step, role) for role in ("image", "trees", "script"))
+    return machine.add(Step(f"rpi3:{machine.spec.name}", "rpi3", Rpi3(), inputs, machine.spec.origin("kernel")))
+
+
+def firecracker(machine: MachinePlan) -> tuple[str, str]:
+    """The steps whose `kernel` is a kernel that Firecracker starts, and whose `config` is the machine for it."""
+    architecture = machine.style.architecture
+    if architecture not in ("amd64", "arm64"):
+        raise UsageError(f"Firecracker runs on amd64 and arm64, and this build is for {architecture}", "choose another")
+    roles = {item.role: item for item in _boot_inputs(machine, "firecracker")}
+    origin = machine.spec.origin("kernel")
+    plain = Step(f"unpacked:{machine.spec.name}", "unpacked", Unpacked(architecture), (roles["kernel"],), origin)
+    cmdline = (roles["cmdline"],) if "cmdline" in roles else ()
+    name = f"firecracker-config:{machine.spec.name}"
+    config = Step(name, "firecracker-config", FirecrackerConfig(), cmdline, origin)
+    return machine.add(plain), machine.add(config)

@@ -46,4 +46,31 @@ class KernelInitrdTar:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A kernel without its compression, as Firecracker starts it."""
+    """A kernel without its compression, as Firecracker starts it: an ELF, or for arm64 an `Image`."""
+
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirecrackerConfig:
+    """The machine for Firecracker, of `memory` MiB: the input `cmdline`, and what the machine wants beside it."""
+
+    memory: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OciLayout:
+    """A root filesystem as an OCI image layout of one image, `name`:latest, with one layer."""
+
+    name: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """What an image has under boot/ for a Raspberry Pi's first partition, and the kernel's device trees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpi3:
+    """The files of a Raspberry Pi 3's first partition, as a tar."""

@@ -11,7 +11,7 @@ from lkbuild.errors import UsageError
 from lkbuild.plan import media
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
-from lkbuild.plan.rootfs import cmdline_file, initrd, kernel_file, tar
+from lkbuild.plan.rootfs import cmdline_file, docker, initrd, kernel_file, oci_layout, tar
 from lkbuild.spec.model import Spec
 
 DEFAULT_FORMAT = "kernel+initrd"
@@ -25,6 +25,7 @@ class File:
     step: str
     output: str
     recipe: bool = False
+    tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
     outputs = []
     for name in dict.fromkeys(formats):
         files = tuple(
-            OutputFile(str(directory / f"{spec.name}{file.ending}"), file.step, file.output, file.recipe)
+            OutputFile(str(directory / f"{spec.name}{file.ending}"), file.step, file.output, file.recipe, file.tree)
             for file in known_format(name).files(machine)
         )
         outputs.append(Output(spec.name, name, files))
-    return Graph(tuple(machine.steps.values()), tuple(outputs))
+    return Graph(machine.steps, tuple(outputs))
 
 
 def known_format(name: str) -> Format:
@@ -85,6 +86,27 @@ def _tar(machine: MachinePlan) -> list[File]:
     return [_recipe(".tar", tar(machine))]
 
 
+def _docker(machine: MachinePlan) -> list[File]:
+    return [_recipe(".docker", docker(machine))]
+
+
+def _oci(machine: MachinePlan) -> list[File]:
+    return [File("-oci", oci_layout(machine), "tree", tree=True)]
+
+
+def _firecracker(machine: MachinePlan) -> list[File]:
+    kernel, config = media.firecracker(machine)
+    return [
+        File("-firecracker/vmlinux", kernel, "kernel"),
+        _recipe("-firecracker/initrd.img", initrd(machine)),
+        File("-firecracker/config.json", config, "config"),
+    ]
+
+
+def _rpi3(machine: MachinePlan) -> list[File]:
+    return [_recipe(".tar", media.rpi3(machine))]
+
+
 def _medium(maker: str, ending: str, format: str) -> Callable[[MachinePlan], list[File]]:
     def files(machine: MachinePlan) -> list[File]:
         size = machine.style.size if maker.endswith("disk") else None
@@ -108,6 +130,8 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("kernel+initrd", "kernel, initrd and command line, for QEMU, PXE or a boot loader", _kernel_initrd),
         Format("tar", "the root filesystem as a tar, with kernel and command line in boot/", _tar),
+        Format("docker", "the same tar with a Dockerfile, for docker build", _docker),
+        Format("oci", "the root filesystem as an OCI image layout, ready to be pushed", _oci),
         Format("tar-kernel-initrd", "kernel, initrd and command line in a tar", _kernel_initrd_tar),
         Format("iso-bios", "an ISO that boots by BIOS", _medium("bios-iso", ".iso", "iso-bios"), True),
         Format("iso-efi", "an ISO that boots by UEFI", _medium("efi-iso", "-efi.iso", "iso-efi"), True),
@@ -127,5 +151,7 @@ FORMATS: dict[str, Format] = {
         Format("vhdx", "a disk for Hyper-V, BIOS and UEFI", _converted("hybrid-disk", "vhdx", ".vhdx"), True),
         Format("vmdk", "a disk for VMware", _converted("bios-disk", "vmdk", ".vmdk"), True),
         Format("uki", "one UEFI program, ready to be signed", _medium("uki", ".efi", "uki"), True),
+        Format("firecracker", "plain kernel, initrd and configuration for Firecracker", _firecracker),
+        Format("rpi3", "a Raspberry Pi 3's first partition in a tar", _rpi3, True),
     )
 }

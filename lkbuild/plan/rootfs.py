@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lkbuild.plan.kinds import Rootfs, Text
-from lkbuild.plan.machine import MachinePlan
+from lkbuild.plan.machine import MachinePlan, Placed
+from lkbuild.plan.media_kinds import OciLayout
 from lkbuild.plan.step import Input, Step
 
 
@@ -26,10 +27,27 @@ def _segment_inputs(number: int, step: str) -> tuple[Input, Input]:
 
 def tar(machine: MachinePlan) -> str:
     """The step that makes the machine's root filesystem as a tar (output `recipe`)."""
-    placed = machine.segments("tar")
+    return _tar(machine, "tar", "tar", machine.segments("tar"))
+
+
+def docker(machine: MachinePlan) -> str:
+    """The step that makes the same tar with a Dockerfile in it (output `recipe`)."""
+    return _tar(machine, "docker", "docker", machine.segments("tar"))
+
+
+def _tar(machine: MachinePlan, name: str, kind: str, placed: list[Placed]) -> str:
     inputs = tuple(i for n, p in enumerate(placed) for i in _segment_inputs(n, p.step))
     params = Rootfs(tuple(p.owner for p in placed), "tar")
-    return machine.add(Step(f"tar:{machine.spec.name}", "tar", params, inputs, None, machine.file_places()))
+    return machine.add(Step(f"{name}:{machine.spec.name}", kind, params, inputs, None, machine.file_places()))
+
+
+def oci_layout(machine: MachinePlan) -> str:
+    """The step that makes the root filesystem, without kernel and command line, as an OCI image layout (`tree`)."""
+    placed = machine.segments("tar")
+    boot = {step.name for step in machine.steps if step.kind == "boot"}
+    root = _tar(machine, "container", "tar", [p for p in placed if p.step not in boot])
+    params = OciLayout(machine.spec.name, machine.style.architecture)
+    return machine.add(Step(f"oci:{machine.spec.name}", "oci-layout", params, (Input("tar", root, "recipe"),)))
 
 
 def kernel_file(machine: MachinePlan) -> tuple[str, str] | None:

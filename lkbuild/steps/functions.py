@@ -9,17 +9,20 @@ from lkbuild.steps.apk_database import apk_database
 from lkbuild.steps.bundle import bundle
 from lkbuild.steps.converted import converted
 from lkbuild.steps.files import files
+from lkbuild.steps.firecracker import firecracker_config, unpacked
 from lkbuild.steps.kernel import kernel
 from lkbuild.steps.kernel_initrd_tar import kernel_initrd_tar
 from lkbuild.steps.loaders import loaders
 from lkbuild.steps.medium import medium
 from lkbuild.steps.modules import boot, modules
+from lkbuild.steps.oci_layout import oci_layout
 from lkbuild.steps.package_debian import debian_layer
 from lkbuild.steps.package_image import image_documents
 from lkbuild.steps.package_kernel import kernel_layer
 from lkbuild.steps.package_own import package_layer
 from lkbuild.steps.pull import deb, pull
-from lkbuild.steps.rootfs import initrd, tar
+from lkbuild.steps.rootfs import docker, initrd, tar
+from lkbuild.steps.rpi3 import firmware, rpi3
 from lkbuild.steps.text import text
 from lkbuild.steps.tree import tree
 from lkbuild.steps.volumes import volume_directories, volume_layout
@@ -48,5 +51,11 @@ FUNCTIONS: dict[str, Callable[[Any, Work], None]] = {
     "medium": medium,
     "converted": converted,
     "kernel-initrd-tar": kernel_initrd_tar,
+    "docker": docker,
+    "oci-layout": oci_layout,
+    "unpacked": unpacked,
+    "firecracker-config": firecracker_config,
+    "firmware": firmware,
+    "rpi3": rpi3,
     "dockerfile": lambda params, work: work.doors.build_dockerfile(params, work),
 }

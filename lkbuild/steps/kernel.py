@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
-from lkbuild.archive.extract import extract_files
+from lkbuild.archive.extract import Found, extract_files
 from lkbuild.disk.bzimage import embedded_config, payload
 from lkbuild.errors import StepError
 from lkbuild.plan.kinds import Kernel
@@ -23,25 +25,16 @@ def kernel(params: Kernel, work: Work) -> None:
 
     StepError where the image lacks one of them.
     """
-    wanted = {"kernel": params.binary, "tar": params.tar, "ucode": params.ucode}
-    with work.output("config").open("w+b") as config:
-        files: dict[str, BinaryIO] = {}
-        try:
-            for role, name in wanted.items():
-                if name:
-                    files[role] = work.output(role).open("w+b")
-            names = {name: files[role] for role, name in wanted.items() if name}
-            found = extract_files(layers(work), {**names, CONFIG: config})
-        finally:
-            for file in files.values():
-                file.close()
+    roles = {"kernel": params.binary, "tar": params.tar, "ucode": params.ucode}
+    wanted = {role: name for role, name in roles.items() if name}
+    found = _extract({**wanted, "config": CONFIG}, work)
     for role, name in wanted.items():
-        if name and name not in found:
+        if name not in found:
             raise StepError(
                 f"{_KEYS[role]}: the kernel image has no file {name!r}",
                 f"say in `kernel: {_KEYS[role]}:` what it is called" + _NO_TAR.get(role, ""),
             )
-    facts = {role: {"mode": found[name].entry.mode} for role, name in wanted.items() if name}
+    facts = {role: {"mode": found[name].entry.mode} for role, name in wanted.items()}
     work.output("facts").write_text(json.dumps(facts, sort_keys=True), "utf-8")
     work.output("codec").write_text(_codec(work), "ascii")
     if params.decompress:
@@ -50,6 +43,20 @@ def kernel(params: Kernel, work: Work) -> None:
 
 _KEYS = {"kernel": "binary", "tar": "tar", "ucode": "ucode"}
 _NO_TAR = {"tar": ", or `tar: none` if it has no modules"}
+
+
+def _extract(wanted: Mapping[str, str], work: Work) -> dict[str, Found]:
+    """The files that `wanted` names, as outputs called after their roles; one file may have several roles."""
+    first: dict[str, str] = {}
+    for role, name in wanted.items():
+        first.setdefault(name, role)
+    with contextlib.ExitStack() as files:
+        targets = {name: files.enter_context(work.output(role).open("w+b")) for name, role in first.items()}
+        found = extract_files(layers(work), targets)
+    for role, name in wanted.items():
+        if first[name] != role:
+            shutil.copyfile(work.output(first[name]), work.output(role))
+    return found
 
 
 def _codec(work: Work) -> str:

@@ -40,12 +40,10 @@ def debian_layer(params: DebianLayer, work: Work) -> None:
     unpacking = _Unpacking(params)
     with LayerTar(work.output("layer")) as tar:
         tar.merged_root()
-        for number, package in enumerate(packages):
-            work.progress(number, len(packages))
+        for package in packages:
             unpacking.package(tar, package)
         add_records(tar, packages)
     unpacking.check()
-    work.progress(len(packages), len(packages))
 
 
 def read_packages(work: Work) -> list[Package]:

@@ -64,7 +64,7 @@ def kernel_layer(params: KernelLayer, work: Work) -> None:
         tempfile.TemporaryFile(dir=work.directory) as spool,
         tempfile.NamedTemporaryFile(dir=work.directory) as written,
     ):
-        files = _spool(packages, spool, work)
+        files = _spool(packages, spool)
         version = _version(files)
         _modules_tar(params, files, spool, f"{MODULES}/{version}", Path(written.name))
         with LayerTar(work.output("layer")) as tar:
@@ -92,11 +92,10 @@ def _boot_files(files: dict[str, _Spooled], version: str) -> Iterator[tuple[str,
     yield next(path for path in sorted(files) if _KERNEL.fullmatch(path)), "kernel"
 
 
-def _spool(packages: list[Package], spool: BinaryIO, work: Work) -> dict[str, _Spooled]:
+def _spool(packages: list[Package], spool: BinaryIO) -> dict[str, _Spooled]:
     """All of the packages that may be wanted, by place; modules decompressed and without their compression suffix."""
     found: dict[str, _Spooled] = {}
-    for number, package in enumerate(packages):
-        work.progress(number, len(packages))
+    for package in packages:
         for entry, body in entries(package.path):
             path = merged(entry.path)
             if entry.kind == "directory" or not (path.startswith(_WANTED) or _COPYRIGHT(path)):
@@ -114,7 +113,6 @@ def _spool(packages: list[Package], spool: BinaryIO, work: Work) -> dict[str, _S
             target = merged_target(entry.path, entry.target)
             placed = LayerEntry(path, "file" if body else "symlink", entry.mode, entry.uid, entry.gid, target=target)
             found[path] = _Spooled(placed, entry.mtime, offset, spool.tell() - offset)
-    work.progress(len(packages), len(packages))
     return found
 
 

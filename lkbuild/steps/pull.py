@@ -2,68 +2,70 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lkbuild.errors import ImageError, StoreError
 from lkbuild.packages.params import DebFile
-from lkbuild.plan.kinds import Pull, PullLayer
+from lkbuild.plan.kinds import Pull
 from lkbuild.steps.work import Work
 from lkbuild.store.values import Blob
 
 PARALLEL = 4
 """How many blobs of one image are fetched at a time."""
+_AGAIN = "build again; if it stays so, the place it comes from is at fault"
 
 
 def pull(params: Pull, work: Work) -> None:
-    """Writes `layer0`, `layer1`, … ; each is fetched into the store's partial/ first, where a later run resumes it."""
-    total = sum(layer.size for layer in params.layers)
-    done: dict[int, int] = {}
+    """Makes `layer0`, `layer1`, … ; each is fetched into the store's partial/ first, where a later run resumes it."""
+    blobs = [Blob(layer.digest, layer.size) for layer in params.layers]
+    total = sum(blob.size for blob in blobs)
+    done: dict[Blob, int] = {}
     guard = threading.Lock()
 
-    def report(number: int, so_far: int) -> None:
+    def report(blob: Blob, so_far: int) -> None:
         with guard:
-            done[number] = so_far
+            done[blob] = so_far
             work.progress(sum(done.values()), total)
 
-    def fetch(item: tuple[int, PullLayer]) -> None:
-        number, layer = item
-        blob = Blob(layer.digest, layer.size)
-        _resumed(
-            work,
-            blob,
-            work.output(f"layer{number}"),
-            lambda into: work.doors.fetch_layer(params.reference, blob, into, lambda n, _: report(number, n)),
-        )
+    def fetch(blob: Blob) -> None:
+        def bring(into: Path) -> None:
+            work.doors.fetch_layer(params.reference, blob, into, lambda n, _: report(blob, n))
 
-    first: dict[object, int] = {}
-    for number, layer in enumerate(params.layers):
-        first.setdefault(layer.digest, number)
+        _fetched(work, blob, bring)
+
     with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(fetch, ((number, params.layers[number]) for number in first.values())))
-    for number, layer in enumerate(params.layers):
-        if first[layer.digest] != number:
-            os.link(work.output(f"layer{first[layer.digest]}"), work.output(f"layer{number}"))
+        list(pool.map(fetch, dict.fromkeys(blobs)))
+    work.made.update((f"layer{number}", blob) for number, blob in enumerate(blobs))
 
 
 def deb(params: DebFile, work: Work) -> None:
-    """Writes `deb`."""
+    """Makes `deb`."""
     blob = Blob(params.digest, params.size)
-    _resumed(work, blob, work.output("deb"), lambda into: work.doors.fetch_file(params.uri, blob, into, work.progress))
+    _fetched(work, blob, lambda into: work.doors.fetch_file(params.uri, blob, into, work.progress))
+    work.made["deb"] = blob
 
 
-def _resumed(work: Work, blob: Blob, target: Path, fetch: Callable[[Path], None]) -> None:
-    """Take the blob from the store if it is there, else fetch it into partial/ and move it to `target`."""
-    there = work.have(blob)
-    if there is not None:
-        os.link(there, target)
+def _fetched(work: Work, blob: Blob, fetch: Callable[[Path], None]) -> None:
+    """Bring the blob into the store, unless it is there; of all who want it at once one fetches it.
+
+    ImageError if what came is not the blob; it is thrown away, or every later run would go on from it.
+    """
+    if work.have(blob):
         return
-    partial = work.store.partial(blob.digest)
     with work.store.lock(f"blob-{blob.digest.hex}"):
+        if work.have(blob):
+            return
+        partial = work.store.partial(blob.digest)
         fetch(partial)
-        with contextlib.suppress(FileNotFoundError):
-            target.unlink()
-        partial.replace(target)
+        try:
+            made = work.store.add_file(partial, blob.digest)
+        except StoreError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            partial.unlink(missing_ok=True)
+            raise ImageError(f"what was fetched is not what it should be: {error.message}", _AGAIN) from error
+        if made != blob:
+            raise ImageError(f"{blob.digest} has {made.size} bytes, and its image says {blob.size}", _AGAIN)

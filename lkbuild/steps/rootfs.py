@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 
+from lkbuild.archive.entry import Entry
 from lkbuild.archive.index import IndexEntry, parse_index
 from lkbuild.archive.overlay import Fixup, check
 from lkbuild.archive.sink import CpioSink, TarSink
-from lkbuild.archive.tarwrite import END_OF_ARCHIVE
+from lkbuild.archive.tarwrite import END_OF_ARCHIVE, header, padding
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.plan.kinds import ArchiveFormat, Rootfs
 from lkbuild.steps.work import Work
@@ -23,6 +24,15 @@ ALIGNMENT = 4
 """Archives of an initrd begin at multiples of this (Documentation/driver-api/early-userspace/buffer-format.rst)."""
 _RECORD = 10240
 """GNU tar reads and writes in records of 20 blocks."""
+
+_DOCKERFILE = b"""
+FROM scratch
+
+COPY . ./
+
+ENTRYPOINT ["/bin/rc.init"]
+"""
+"""LinuxKit's (moby/build/build.go), so that what reads its format reads this one."""
 
 
 def initrd(params: Rootfs, work: Work) -> None:
@@ -36,17 +46,38 @@ def initrd(params: Rootfs, work: Work) -> None:
 
 def tar(params: Rootfs, work: Work) -> None:
     """Writes `recipe`: the segments, and the end of the archive."""
-    extents = [*_in_order(params, work), Data(END_OF_ARCHIVE)]
-    size = sum(extent.length for extent in extents)
-    finish([*extents, Zeros(-size % _RECORD)], work)
+    finish(ended(_in_order(params, work)), work)
+
+
+def docker(params: Rootfs, work: Work) -> None:
+    """Writes `recipe`: a tar that `docker build -` takes.  Its Dockerfile comes last, and so wins over any other."""
+    finish(ended([*_in_order(params, work), *member(b"Dockerfile", [Data(_DOCKERFILE)])]), work)
+
+
+def member(name: bytes, contents: list[Extent], mode: int = 0o644) -> list[Extent]:
+    """A file of a tar."""
+    size = sum(extent.length for extent in contents)
+    return [Data(header(Entry(name, "file", mode, size=size))), *contents, Data(padding(size))]
+
+
+def ended(members: Iterable[Extent]) -> list[Extent]:
+    """The members of a tar, its end, and zeros up to a whole record."""
+    extents = [*members, Data(END_OF_ARCHIVE)]
+    return [*extents, Zeros(-sum(extent.length for extent in extents) % _RECORD)]
 
 
 def finish(extents: Iterable[Extent], work: Work) -> None:
     """Write `recipe`, the recipe of these extents, and note the blobs it needs."""
     recipe = Recipe.of(extents)
-    needed = dict.fromkeys(extent.digest for extent in recipe.extents if isinstance(extent, Slice))
-    work.refers += [Blob(digest, work.store.path(digest).stat().st_size) for digest in needed]
+    refer([recipe], work)
     work.output("recipe").write_bytes(recipe.encode())
+
+
+def refer(recipes: Iterable[Recipe], work: Work) -> None:
+    """Note the blobs these recipes need."""
+    slices = (extent for recipe in recipes for extent in recipe.extents if isinstance(extent, Slice))
+    needed = dict.fromkeys(extent.digest for extent in slices)
+    work.refers += [Blob(digest, work.store.path(digest).stat().st_size) for digest in needed]
 
 
 def _in_order(params: Rootfs, work: Work) -> Iterator[Extent]:

@@ -1,6 +1,7 @@
 """What a step's function is given, and the shape all of them have: `def initrd(params: Rootfs, work: Work) -> None`.
 
 A function reads its inputs, writes files into `work.directory` (each becomes an output under its name) and returns.
+What it brought into the store itself it puts into `work.made`.
 It asks nothing of the clock, the environment or the network; `work.fetch` alone reaches out, and what it brings is
 checked against a digest that is part of the params.
 """
@@ -43,7 +44,11 @@ class InputFile:
 
 @dataclass(slots=True)
 class Work:
-    """One execution of a step."""
+    """One execution of a step.
+
+    `made` is for outputs that are blobs of the store already and need not be written into `directory`; `refers` for
+    blobs the outputs need besides themselves.
+    """
 
     inputs: Mapping[str, InputFile]
     directory: Path
@@ -51,6 +56,7 @@ class Work:
     progress: Progress
     store: Store
     refers: list[Blob] = field(default_factory=list)
+    made: dict[str, Blob] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def input(self, role: str) -> Path:

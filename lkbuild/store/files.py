@@ -60,31 +60,33 @@ def open_lock(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def doing(what: str) -> Iterator[None]:
+def doing(what: str, elsewhere: str = "") -> Iterator[None]:
+    """Tell an operating system error as the store's; `elsewhere` says how to avoid the place."""
     try:
         yield
     except OSError as error:
-        raise failure(error, what) from error
+        raise failure(error, what, elsewhere) from error
 
 
-def failure(error: OSError, what: str) -> StoreError:
+def failure(error: OSError, what: str, elsewhere: str = "") -> StoreError:
     """The store's error for an operating system error, with the advice that fits it."""
-    return StoreError(f"{what}: {error.strerror or error}", _ADVICE.get(error.errno or 0))
+    advice = _ADVICE.get(error.errno or 0)
+    return StoreError(f"{what}: {error.strerror or error}", advice and advice.format(elsewhere or _ELSEWHERE))
 
 
 def full(error: BaseException | None) -> str | None:
     """What to do about an error that only writing to the cache can have caused; None for any other."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return _ADVICE[error.errno]
+        return _ADVICE[error.errno].format(_ELSEWHERE)
     return None
 
 
 _ELSEWHERE = "put the cache elsewhere with cache=DIR or LKBUILD_CACHE"
 _ADVICE = {
-    errno.ENOSPC: f"the disk is full: `lkbuild cache gc` frees space; or {_ELSEWHERE}",
-    errno.EDQUOT: f"your disk quota is used up: `lkbuild cache gc` frees space; or {_ELSEWHERE}",
-    errno.EROFS: f"the cache is on a read-only file system: {_ELSEWHERE}",
-    errno.EACCES: f"you may not write there: {_ELSEWHERE}",
-    errno.EPERM: f"you may not write there: {_ELSEWHERE}",
-    errno.ENOTDIR: f"a file stands where the cache should be: {_ELSEWHERE}",
+    errno.ENOSPC: "the disk is full: `lkbuild cache gc` frees space; or {}",
+    errno.EDQUOT: "your disk quota is used up: `lkbuild cache gc` frees space; or {}",
+    errno.EROFS: "this file system is read-only: {}",
+    errno.EACCES: "you may not write there: {}",
+    errno.EPERM: "you may not write there: {}",
+    errno.ENOTDIR: "a file stands where a directory should be: {}",
 }

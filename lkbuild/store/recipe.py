@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +58,7 @@ class Recipe:
         killed one left is written over by the next.
         """
         temporary = path.with_name(f".{path.name}.part")
-        with doing(f"writing {path}"):
+        with doing(f"writing {path}", "say where outputs go with dir=DIR"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(temporary) as file:
                 try:
@@ -93,6 +93,29 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
                 file.truncate(0)
                 yield file
                 return
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of a directory by their paths in it (parts divided by `/`), each with its recipe."""
+
+    files: Mapping[str, Recipe]
+
+    def encode(self) -> bytes:
+        """The tree as JSON."""
+        return canonical({path: [_encode(e) for e in recipe.extents] for path, recipe in self.files.items()})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Tree:
+        """The tree in `data`, its paths sorted; StoreError where it is none, or where a path leaves the directory."""
+        try:
+            files = {str(path): Recipe(tuple(map(_decode, items))) for path, items in sorted(json.loads(data).items())}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(f"not a tree of recipes: {error}") from error
+        for path in files:
+            if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+                raise StoreError(f"not a tree of recipes: {path!r:.100} is no path in it")
+        return cls(files)
 
 
 def whole(blob: Blob) -> Recipe:

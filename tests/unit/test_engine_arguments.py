@@ -94,6 +94,7 @@ def test_every_word_reaches_the_options() -> None:
         "profile": "release",
         "decompress_kernel": "yes",
         "size": "2G",
+        "bootloader": "linuxkit/mkimage-iso-bios",
     }
     expected = BuildOptions(
         machines=((Path("a.yml"),),),
@@ -109,6 +110,7 @@ def test_every_word_reaches_the_options() -> None:
         profile="release",
         decompress_kernel=True,
         size=2048,
+        bootloader="linuxkit/mkimage-iso-bios",
     )
     assert order(list(words.items()), HERE).options == expected
     shown = {"json", "quiet", "verbose", "offline"}

@@ -98,7 +98,7 @@ OTHERS = {
     "images": _with(images=()),
     "bootloader": _with(bootloader="linuxkit/mkimage-iso-bios"),
     "docker": _with(docker=True),
-    "docker_host": _with(docker_host="unix:///run/other.sock"),
+    "docker_host": _with(docker=True, docker_host="unix:///run/other.sock"),
     "compression": _with(compression="zstd"),
     "profile": _with(profile="release"),
     "decompress_kernel": _with(decompress_kernel=True),

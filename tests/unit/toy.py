@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lkbuild.engine.execute import Place
+from lkbuild.engine.outputs import is_current
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import Origin, Problem, SpecError, StepError
@@ -65,7 +66,7 @@ def prepare(options: Any, listen: Any) -> ToyPrepared:
     store = Store.open(options.cache)
     graphs = [_graph(files, options, watch.part(n)) for n, files in enumerate(options.machines)]
     session = Session(merge(graphs), Place(store, None, listen))  # type: ignore[arg-type]
-    session.decide(name for output in session.graph.outputs for name in output.needs)
+    session.decide(session.graph.outputs, is_current)
     return ToyPrepared(session, watch)
 
 

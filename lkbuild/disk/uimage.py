@@ -1,0 +1,57 @@
+"""U-Boot's legacy images, as `mkimage` makes them: 64 bytes before a kernel, an initrd or a script (include/image.h).
+
+The time in the header is 0, so that the same contents make the same image.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lkbuild.disk.extents import Data, Extent
+from lkbuild.disk.layout import Opener, read, total
+from lkbuild.disk.limits import size_text
+from lkbuild.errors import StepError
+
+_MAGIC, _LINUX, _ARM64 = 0x27051956, 5, 22
+_TYPES = {"kernel": 2, "ramdisk": 3, "script": 6}
+_HEADER = ">7I4B32s"
+_MAX = (1 << 32) - 1
+_MAX_NAME = 32
+
+
+@dataclass(frozen=True, slots=True)
+class UImage:
+    """What the header says: the kind, whether U-Boot is to gunzip it, where it goes and begins, and a name."""
+
+    type: Literal["kernel", "ramdisk", "script"]
+    gzip: bool = False
+    address: int = 0
+    name: str = ""
+
+
+def uimage(about: UImage, contents: Sequence[Extent], open_blob: Opener) -> list[Extent]:
+    """Contents for Linux on arm64 with their header; they are read once, for their CRC.  StepError for over 4 GiB."""
+    size = total(contents)
+    if size > _MAX:
+        raise StepError(
+            f"the {about.type} has {size_text(size)}; U-Boot takes at most {size_text(_MAX)}", "make it smaller"
+        )
+    crc = 0
+    for piece in read(contents, open_blob):
+        crc = zlib.crc32(piece, crc)
+    kind = (_LINUX, _ARM64, _TYPES[about.type], int(about.gzip))
+    name = about.name.encode("ascii", "replace")[:_MAX_NAME]
+
+    def packed(header_crc: int) -> bytes:
+        return struct.pack(_HEADER, _MAGIC, header_crc, 0, size, about.address, about.address, crc, *kind, name)
+
+    return [Data(packed(zlib.crc32(packed(0)))), *contents]
+
+
+def script(text: bytes) -> bytes:
+    """A script as it stands in an image: the list of its lengths, ended by 0, and the text."""
+    return struct.pack(">II", len(text), 0) + text

@@ -1,0 +1,61 @@
+"""Images that the Docker daemon builds from a Dockerfile.
+
+Their config decides the plan, so they are built before there is one.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from lkbuild.digest import Digest
+from lkbuild.engine.execute import Place, execute, key_of
+from lkbuild.errors import Origin
+from lkbuild.packages import Package, TreeEntry, file_inputs
+from lkbuild.plan.step import Input, Step
+from lkbuild.store import Blob, Result
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """The step that built it, the key of its result, and the result."""
+
+    step: Step
+    key: Digest
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfiles:
+    """Builds each image once.  `renew`: also those that are in the store.  Threads may share one."""
+
+    place: Place
+    architecture: str
+    renew: bool
+    _built: dict[Digest, Result] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def image(self, package: Package, entries: tuple[TreeEntry, ...], origin: Origin) -> BuiltImage:
+        """The image of a package with a Dockerfile, whose tree has these entries."""
+        params = package.dockerfile_params(self.architecture, entries)
+        files = enumerate(file_inputs(params, entries))
+        inputs = tuple(Input(f"file{n}", blob=entry.digest, size=entry.size) for n, entry in files)
+        step = Step(f"dockerfile:{package.name}", "dockerfile", params, inputs, origin)
+        blobs = {i.role: Blob(i.blob, i.size) for i in inputs if i.blob is not None}
+        key = key_of(step, blobs)
+        with self._guard:
+            if key not in self._built:
+                self._built[key] = self._build(step, key, blobs)
+            return BuiltImage(step, key, self._built[key])
+
+    def _build(self, step: Step, key: Digest, blobs: dict[str, Blob]) -> Result:
+        store = self.place.store
+        before = store.recorded(key) if self.renew else None
+        if before is None:
+            return execute(step, blobs, self.place)
+        store.result_path(key).unlink(missing_ok=True)
+        try:
+            return execute(step, blobs, self.place)
+        except BaseException:
+            store.record(key, before)
+            raise

@@ -1,0 +1,63 @@
+"""Images kept whole, as volumes of format oci hold them: which they are, and the plan of their layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from lkbuild.digest import Digest
+from lkbuild.errors import Origin
+from lkbuild.oci.image import Descriptor, Platform, RunConfig
+from lkbuild.plan.images import PlannedLayout, pulled
+from lkbuild.plan.step import Input, Step
+from lkbuild.sources import Images
+from lkbuild.spec.model import ImageName, Spec, Volume
+from lkbuild.store import Store
+
+
+def whole_images(spec: Spec) -> Iterator[tuple[Volume, ImageName, Origin]]:
+    """The volumes that keep an image whole, the image, and the place that names it."""
+    for number, volume in enumerate(spec.volumes):
+        if volume.format == "oci" and volume.image is not None:
+            yield volume, volume.image, spec.origin("volumes", number, "image")
+
+
+def platforms(volume: Volume) -> tuple[Platform, ...]:
+    """The platforms a volume keeps; none stands for all."""
+    return tuple(map(Platform.parse, volume.platforms or ()))
+
+
+def planned_layout(found: Images, chosen: bool, store: Store, origin: Origin) -> PlannedLayout:
+    """The layout of images from a registry or a local source; `chosen`: of some platforms, so their index is left out.
+
+    Manifests and configs are put into the store, layers are steps.
+    """
+    blobs, steps = dict[Digest, Input](), list[Step]()
+    documents = () if chosen else found.documents
+    for raw in [d.raw for d in documents] + [raw for i in found.images for raw in (i.manifest, i.config)]:
+        blob = store.add(raw)
+        blobs.setdefault(blob.digest, Input("", blob=blob.digest, size=blob.size))
+    for image in found.images:
+        step = pulled(found.reference, image.layers, RunConfig()).steps[0]
+        steps.append(Step(f"pull:{found.reference}/{image.digest.short}", step.kind, step.params, (), origin))
+        for n, layer in enumerate(image.layers):
+            blobs.setdefault(layer.digest, Input("", steps[-1].name, f"layer{n}", size=layer.size))
+    heads = [image.descriptor for image in found.images] if chosen else [found.root.descriptor]
+    inputs = tuple(
+        Input(f"blob{n}", i.step, i.output, i.blob, i.size) for n, i in enumerate(dict(sorted(blobs.items())).values())
+    )
+    return PlannedLayout(layout_index(heads, str(found.reference)), tuple(steps), inputs)
+
+
+def layout_index(heads: Iterable[Descriptor], name: str) -> str:
+    """The index.json of a layout that holds one image (image-spec image-layout.md)."""
+    manifests = [
+        {
+            "mediaType": head.media_type,
+            "digest": str(head.digest),
+            "size": head.size,
+            "annotations": {"org.opencontainers.image.ref.name": name},
+        }
+        for head in heads
+    ]
+    return json.dumps({"schemaVersion": 2, "manifests": manifests})

@@ -6,7 +6,7 @@ Their config decides the plan, so they are built before there is one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lkbuild.digest import Digest
 from lkbuild.engine.execute import Place, execute, key_of
@@ -45,10 +45,11 @@ class Dockerfiles:
         key = key_of(step, blobs)
         with self._guard:
             if key not in self._built:
-                self._built[key] = self._build(step, key, blobs)
+                self._built[key] = self._build(replace(step, origin=None), key, blobs)
             return BuiltImage(step, key, self._built[key])
 
     def _build(self, step: Step, key: Digest, blobs: dict[str, Blob]) -> Result:
+        """NB: the step has no origin here; whoever gathers what is wrong adds it."""
         store = self.place.store
         before = store.recorded(key) if self.renew else None
         if before is None:

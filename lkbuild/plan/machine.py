@@ -10,8 +10,7 @@ from lkbuild.errors import Origin
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
 from lkbuild.plan.graph import StepSet, renamed
-from lkbuild.plan.images import PlannedImage
-from lkbuild.plan.images import PlannedLayout as PlannedLayout
+from lkbuild.plan.images import PlannedImage, PlannedLayout
 from lkbuild.plan.kinds import (
     ApkDatabase,
     Boot,

@@ -19,7 +19,9 @@ from lkbuild.disk.bzimage import embedded_config, payload
 from lkbuild.errors import ArchiveError
 
 CONFIG = b"CONFIG_RD_ZSTD=y\n" * 100
-KERNEL = bytes(range(256)) * 20000 + b"IKCFG_ST" + gzip.compress(CONFIG) + b"IKCFG_ED" + bytes(9 << 20) + b"end"
+KERNEL = (
+    bytes(range(256)) * 20000 + b"IKCFG_ST" + gzip.compress(CONFIG, mtime=0) + b"IKCFG_ED" + bytes(9 << 20) + b"end"
+)
 """Longer than what is unpacked at once, and with zeros, so that little compressed is much unpacked."""
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -55,7 +57,9 @@ def test_a_kernel_that_is_cut_has_no_configuration(tmp_path: Path, packer: str, 
     assert embedded_config(tmp_path / "kernel") == b""
 
 
-@pytest.mark.parametrize("tail", [b"", b"\x12\x34\x56\x00", gzip.compress(b"another")])
+@pytest.mark.parametrize(
+    "tail", [b"", b"\x12\x34\x56\x00", gzip.compress(b"another", mtime=0)], ids=["", "size", "member"]
+)
 def test_a_kernel_is_unpacked_whole(tmp_path: Path, tail: bytes) -> None:
     (tmp_path / "kernel").write_bytes(gzip.compress(KERNEL) + tail)
     target = io.BytesIO()

@@ -79,7 +79,8 @@ def test_mistakes(words: list[tuple[str, str]], message: str, hint: str) -> None
     assert hint in (error.value.hint or "")
 
 
-def test_every_word_reaches_the_options() -> None:
+def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
     words = {
         "spec": "a.yml",
         "format": "tar, iso-efi",
@@ -135,6 +136,16 @@ def test_the_environment_says_where_the_cache_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LKBUILD_CACHE", "~/lk")
     assert order([], HERE).options.cache == Path("~/lk").expanduser()
     assert order([("cache", "here")], HERE).options.cache == Path("here")
+
+
+@pytest.mark.parametrize("words", [[], [("docker", "yes")]], ids=["for Dockerfiles only", "for images too"])
+def test_the_environment_says_where_the_daemon_is(
+    words: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/other.sock")
+    assert order(words, HERE).options.docker_host == "unix:///run/other.sock"
+    monkeypatch.setenv("DOCKER_HOST", "")
+    assert order(words, HERE).options.docker_host is None
 
 
 def test_words_of_others_are_kept_for_them() -> None:

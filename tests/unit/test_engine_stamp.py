@@ -115,6 +115,11 @@ def test_every_option_counts(project: Path, other: Request) -> None:
     assert check(other) is not None
 
 
+def test_where_the_daemon_is_counts_only_if_images_are_looked_for_there(project: Path) -> None:
+    assert stamped()
+    assert check(_with(docker_host="unix:///run/other.sock")) is not None
+
+
 def test_the_table_above_has_every_option() -> None:
     fields = {field.name for field in dataclasses.fields(BuildOptions)}
     renamed = {"formats": "format", "directory": "dir"}
@@ -158,6 +163,51 @@ def test_what_a_part_looked_at_is_its_own() -> None:
     assert set(watch.whole(0).paths) == {"/common", "/first"}
     assert set(watch.whole(1).paths) == {"/common"}
     assert (watch.whole(0).texts, watch.whole(1).texts) == ({}, {"daemon": "x"})
+
+
+def test_what_several_machines_look_at_is_signed_once(project: Path) -> None:
+    """It may have been read for the first; so what the second sees of it later is not what counts."""
+    watch = Watch()
+    watch.part(0).add_tree(Path("tree"))
+    Path("tree/below/file").write_text("after")
+    Path("tree/below/new").write_text("new")
+    watch.part(1).add_tree(Path("tree"))
+    name = str(project / "tree/below/file")
+    assert watch.whole(0).paths[name] == watch.whole(1).paths[name] != signature(name)
+    directory = str(project / "tree/below")
+    assert watch.whole(1).paths[directory] != signature(directory)
+
+
+def test_what_was_seen_in_two_ways_is_not_trusted(project: Path) -> None:
+    first = Watch()
+    first.add_file(Path("spec.yml"))
+    outputs = Watch()
+    outputs.add_file(Path("out.tar"))
+    assert write(REQUEST, [first, outputs], Fresh("spec", (str(project / "out.tar"),)))
+    _same_stat(Path("spec.yml"), "kernel: []\n")
+    time.sleep(0.03)
+    second = Watch()
+    second.add_file(Path("spec.yml"))
+    assert not write(REQUEST, [first, second, outputs], Fresh("spec", (str(project / "out.tar"),)))
+
+
+def test_a_link_to_nothing_that_points_elsewhere(project: Path) -> None:
+    link = Path("tree/link")
+    link.unlink()
+    link.symlink_to("nowhere")
+    time.sleep(0.03)
+    assert stamped()
+    link.unlink()
+    link.symlink_to("nothing")
+    assert check(REQUEST) is None
+
+
+def test_a_link_to_itself(project: Path) -> None:
+    Path("tree/loop").symlink_to("loop")
+    time.sleep(0.03)
+    assert stamped()
+    assert check(REQUEST) is not None
+    assert signature(str(project / "tree/loop/below")) not in ([], signature(str(project / "tree/loop")))
 
 
 def test_a_read_only_cache_is_no_error(project: Path) -> None:

@@ -139,8 +139,8 @@ files: [{path: etc/motd, contents: hello}]
     names = [step.name for step in planned(tmp_path, text, ("kernel+initrd",)).steps]
     assert not [name for name in names if "@" in name or ".tar:" in name]
     assert {
-        "pull:i/web:1", "kernel:k/k:1", "modules:k/k:1", "tree:init/0", "tree:onboot/000-first",
-        "bundle:services/web", "files:m", "initrd:m", "text:m/cmdline",
+        "pull:docker.io/i/web:1", "kernel:docker.io/k/k:1", "modules:docker.io/k/k:1", "tree:init/0",
+        "tree:onboot/000-first", "bundle:services/web", "files:m", "initrd:m", "text:m/cmdline",
     } <= set(names)  # fmt: skip
 
 
@@ -192,7 +192,7 @@ KERNEL = 'kernel: {image: "k/k:1"}\nservices: [{name: web, image: "i/web:1"}]\n'
 def test_compression(tmp_path: Path, more: str, compression: str, codec: str | None, asks: bool) -> None:
     spec, materials = machine(tmp_path, KERNEL + more)
     graph = plan(spec, materials, Style(compression), ("kernel+initrd",), Path("/out"))
-    for name in ("tree:services/web", "bundle:services/web", "modules:k/k:1"):
+    for name in ("tree:services/web", "bundle:services/web", "modules:docker.io/k/k:1"):
         step = graph.step(name)
         assert step.params.segment == Segment("cpio", codec)  # type: ignore[arg-type]
         assert ("codec" in {i.role for i in step.inputs}) is asks

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkbuild.digest import Digest
-from lkbuild.disk.extents import Data, Slice, Zeros
+from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.disk.uimage import UImage, script, uimage
 from lkbuild.disk.vmlinux import unpack
 from lkbuild.errors import StepError, StoreError
@@ -152,7 +152,7 @@ def test_boot_arguments_are_added_once(line: str) -> None:
 def test_uimage_header() -> None:
     """Every field of `legacy_img_hdr` (U-Boot's include/image.h), read as it says."""
     blob = noise(100_000, 9)
-    contents = [Data(b"abc"), Zeros(5), Slice(Digest.of(blob), 10, 70_000)]
+    contents: list[Extent] = [Data(b"abc"), Zeros(5), Slice(Digest.of(blob), 10, 70_000)]
     made = uimage(UImage("kernel", True, 0x80000, "x" * 40), contents, lambda _: io.BytesIO(blob))
     header = made[0]
     assert isinstance(header, Data)

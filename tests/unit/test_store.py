@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import resource
+import tempfile
 import threading
 import time
 import warnings
@@ -342,11 +343,17 @@ def test_writers_with_different_caches_never_mix_their_bytes(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_another_users_cache_that_may_only_be_read_serves_and_is_held(store: Store, tmp_path: Path) -> None:
+def test_another_users_cache_that_may_only_be_read_serves_and_is_held() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)  # pytest's own directories keep other users out
+        _serve_another_user(Store.open(Path(directory) / "cache"))
+
+
+def _serve_another_user(store: Store) -> None:
     blob = store.add(b"shared")
     store.record(KEY, Result((("out", blob),)))
     store.close()
-    for path in (store.root, *store.root.rglob("*"), *tmp_path.parents[:2], tmp_path):
+    for path in (store.root, *store.root.rglob("*")):
         path.chmod(path.stat().st_mode & ~0o222 | (0o555 if path.is_dir() else 0o444))
 
     def serves() -> None:

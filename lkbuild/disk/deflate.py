@@ -12,7 +12,7 @@ from lkbuild.archive.compress import Compressor, open_compressed
 from lkbuild.archive.entry import Buffer
 
 LEVELS = range(10)
-"""0 stores, 1 to 3 are ISA-L's, the rest zlib's."""
+"""0 stores, the rest are zlib's."""
 
 DEFAULT_LEVEL = 1
 
@@ -21,10 +21,8 @@ _MAX_STORED = 65535
 
 def zlib_stream(data: bytes, level: int) -> bytes:
     """`data` as one zlib stream."""
-    if level > 3:
-        return zlib.compress(data, level)
     if level:
-        return bytes(isal_zlib.compress(data, level, 15))
+        return zlib.compress(data, level)
     return b"\x78\x01" + stored_blocks(data) + b"\x01\0\0\xff\xff" + struct.pack(">I", zlib.adler32(data))
 
 

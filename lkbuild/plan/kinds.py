@@ -1,6 +1,7 @@
 """The kinds of steps: name, version, and the parameters each takes.
 
-A kind's version goes up when the same params and inputs give other bytes than before.  The functions that do the work stand in `steps/`, one file a kind.
+A kind's version goes up when the same params and inputs give other bytes than before.  The functions that do the work
+stand in `steps/`, one file a kind.
 """
 
 from __future__ import annotations

@@ -61,18 +61,19 @@ def test_disks_have_sound_partitions(built: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "raw"),
+    ("ending", "kind", "raw"),
     [
-        (".qcow2", ".raw"),
-        ("-efi.qcow2", "-efi.img"),
-        ("-hybrid.qcow2", "-hybrid.img"),
-        (".vmdk", "-bios.img"),
-        (".vhd", "-bios.img"),
-        (".vhdx", "-hybrid.img"),
+        (".qcow2", "qcow2", ".raw"),
+        ("-efi.qcow2", "qcow2", "-efi.img"),
+        ("-hybrid.qcow2", "qcow2", "-hybrid.img"),
+        (".vmdk", "vmdk", "-bios.img"),
+        (".vhd", "vpc", "-bios.img"),
+        (".vhdx", "vhdx", "-hybrid.img"),
     ],
 )
-def test_formats_hold_the_disk_they_were_made_of(built: Path, ending: str, raw: str) -> None:
-    assert "Images are identical" in said("qemu-img", "compare", built / f"nginx{ending}", built / f"nginx{raw}")
+def test_formats_hold_the_disk_they_were_made_of(built: Path, ending: str, kind: str, raw: str) -> None:
+    disks = (built / f"nginx{ending}", built / f"nginx{raw}")
+    assert "Images are identical" in said("qemu-img", "compare", "-f", kind, "-F", "raw", *disks)
 
 
 @pytest.mark.parametrize("ending", [".iso", "-efi.iso", "-hybrid.iso"])

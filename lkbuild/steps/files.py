@@ -9,8 +9,6 @@ from lkbuild.plan.kinds import FileEntry, Files, leading
 from lkbuild.steps.segment import rooted, segment
 from lkbuild.steps.work import InputFile, Work
 
-_CHUNK = 1 << 18
-
 
 def files(params: Files, work: Work) -> None:
     """Writes `segment` and `index`.  A path given twice is what is said last."""
@@ -54,6 +52,4 @@ def _chunks(body: bytes | InputFile) -> Iterator[bytes]:
     if isinstance(body, bytes):
         yield body
         return
-    with body.path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+    yield from body.chunks()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 from lkbuild.archive.entry import Entry
 from lkbuild.archive.flatten import LayerFile, lay_down
 from lkbuild.plan.kinds import Boot, Modules, Segment
 from lkbuild.steps.segment import rooted, segment
 from lkbuild.steps.work import Work
-
-_CHUNK = 1 << 18
 
 
 def modules(params: Modules, work: Work) -> None:
@@ -31,10 +27,4 @@ def boot(params: Boot, work: Work) -> None:
         for name, path in (("kernel", b"boot/kernel"), ("ucode", b"boot/ucode.cpio")):
             if name == "kernel" or params.ucode:
                 file = work.inputs[name]
-                sink.add(Entry(path, "file", facts[name]["mode"], size=file.blob.size), _chunks(file.path))
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+                sink.add(Entry(path, "file", facts[name]["mode"], size=file.blob.size), file.chunks())

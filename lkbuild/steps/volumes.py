@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 from lkbuild.archive.entry import Entry, path_bytes
 from lkbuild.oci.document import Fields, parse_object
@@ -12,8 +10,6 @@ from lkbuild.oci.image import MAX_MANIFEST, OCI_MANIFEST
 from lkbuild.plan.kinds import VolumeDirectories, VolumeLayout
 from lkbuild.steps.segment import segment
 from lkbuild.steps.work import InputFile, Work
-
-_CHUNK = 1 << 18
 
 
 def volume_directories(params: VolumeDirectories, work: Work) -> None:
@@ -38,7 +34,7 @@ def volume_layout(params: VolumeLayout, work: Work) -> None:
             place = f"{root}/blobs/{item.blob.digest.algorithm}"
             sink.directories(path_bytes(place))
             entry = Entry(path_bytes(f"{place}/{item.blob.digest.hex}"), "file", 0o644, size=item.blob.size)
-            sink.add(entry, _chunks(item.path))
+            sink.add(entry, item.chunks())
 
 
 def _index(manifest: InputFile) -> bytes:
@@ -52,9 +48,3 @@ def _index(manifest: InputFile) -> bytes:
         "size": manifest.blob.size,
     }
     return json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk

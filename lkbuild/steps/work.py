@@ -17,6 +17,8 @@ from lkbuild.packages.params import DockerfileBuild
 from lkbuild.reference import Reference
 from lkbuild.store import Blob, Store
 
+_CHUNK = 1 << 18
+
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes to do."""
 
@@ -40,6 +42,12 @@ class InputFile:
 
     path: Path
     blob: Blob
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes, a piece at a time."""
+        with self.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
 
 
 @dataclass(slots=True)

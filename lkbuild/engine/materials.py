@@ -15,7 +15,7 @@ from lkbuild.engine.layouts import planned_layout, platforms, whole_images
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.lock import Lock
-from lkbuild.oci.image import RunConfig
+from lkbuild.oci.image import RunConfig, check_layer
 from lkbuild.packages import Package, TreeEntry, read_package, snapshot
 from lkbuild.plan.images import PlannedImage, PlannedLayout, packaged, packaged_layout, pulled
 from lkbuild.plan.machine import Materials
@@ -114,6 +114,8 @@ class Gathering:
         if isinstance(name, Reference):
             image = self._images[name]
             watch.add_seen(self.finder.image_records(name))
+            for layer in image.layers:
+                check_layer(layer.media_type)
             return pulled(name, image.layers, RunConfig.from_config(image.config))
         package, key = self._package(name, watch), (name.path, lock)
         if key not in self._packages:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
@@ -34,10 +33,9 @@ MAX_MANIFEST = 4 << 20
 MAX_CONFIG = 8 << 20
 """The most bytes an image config may have."""
 
-Codec = Literal["gzip", "zstd", "plain"]
 _LAYER = re.compile(
     r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar)"
-    r"(?:[.+](gzip|zstd))?"
+    r"(?:[.+](?:gzip|zstd))?"
 )
 _SCHEMA1 = re.compile(r"application/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)")
 _PLATFORM_PART = re.compile(r"[A-Za-z0-9_.-]+")
@@ -53,15 +51,13 @@ _ARCHITECTURES = {
 _BASE_VARIANT = {"amd64": 1, "arm64": 8, "arm": 7}
 
 
-def layer_codec(media_type: str) -> Codec:
-    """How a layer of this media type is compressed; ImageError if it is no layer of a file system."""
-    match = _LAYER.fullmatch(media_type)
-    if not match:
+def check_layer(media_type: str) -> None:
+    """ImageError if a layer of this media type is no tar of a file system, plain or compressed with gzip or zstd."""
+    if not _LAYER.fullmatch(media_type):
         raise ImageError(
             f"layers of type {media_type!r:.120} cannot be unpacked (wanted a tar, plain, gzip or zstd)",
             "is this reference a container image, and not encrypted?",
         )
-    return "gzip" if match[1] == "gzip" else "zstd" if match[1] == "zstd" else "plain"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,6 +11,8 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
 
 def content(seed: str, size: int) -> bytes:
     """`size` bytes that compress to about a third, as programs do."""
@@ -47,8 +49,10 @@ class Layout:
         (self.directory / "blobs" / "sha256" / digest).write_bytes(data)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
-    def add(self, name: str, layers: Iterable[bytes], config: dict[str, object] | None = None) -> None:
-        """An image `docker.io/NAME` of these layers, gzip'd tars."""
+    def add(
+        self, name: str, layers: Iterable[bytes], config: dict[str, object] | None = None, media_type: str = GZIP_LAYER
+    ) -> None:
+        """An image `docker.io/NAME` of these layers, gzip'd tars, said to be of `media_type`."""
         packed = list(layers)
         diff_ids = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in packed]
         document = {
@@ -61,7 +65,7 @@ class Layout:
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob(json.dumps(document).encode(), "application/vnd.oci.image.config.v1+json"),
-            "layers": [self.blob(one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in packed],
+            "layers": [self.blob(one, media_type) for one in packed],
         }
         head = self.blob(json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
         annotations = {"org.opencontainers.image.ref.name": f"docker.io/{name}"}

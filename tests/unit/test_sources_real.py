@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,30 +15,18 @@ from lkbuild.oci.image import Platform
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Dockerfile, Image, Images, Missing, Registry, RegistryOptions, open_path
 from tests.fakes.registry import Fake
+from tests.support.servers import docker_daemon, docker_registry
 
 CONFORMANCE = Path(__file__).parent.parent / "conformance" / "images"
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
-STARTING_SECONDS = 60.0
 # skopeo finds no Docker manifest in a layout.
 NAMES = ("base", "layers", "zstd", "plain", "special", "multi")
 
 
-def wait_for(process: subprocess.Popen[bytes], ready: object, log: Path) -> None:
-    end = time.monotonic() + STARTING_SECONDS
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            pytest.fail(f"it ended at once: {log.read_text()[-2000:]}")
-        if callable(ready) and ready():
-            return
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    pytest.fail(f"it did not start: {log.read_text()[-2000:]}")
-
-
-def answers(family: int, address: object) -> bool:
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(address) == 0  # type: ignore[arg-type]
+def skopeo(*arguments: str) -> None:
+    if not shutil.which("skopeo"):
+        pytest.skip("needs skopeo")
+    subprocess.run(["skopeo", "copy", "-q", *arguments], check=True, capture_output=True)
 
 
 # -- a registry --------------------------------------------------------------------------------------------------------
@@ -50,32 +35,11 @@ def answers(family: int, address: object) -> bool:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of a registry that holds the conformance images."""
-    for program in ("docker-registry", "skopeo"):
-        if not shutil.which(program):
-            pytest.skip(f"needs {program} (Debian package {program})")
-    directory = tmp_path_factory.mktemp("registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (directory / "config.yml").write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(["docker-registry", "serve", directory / "config.yml"], stdout=output, stderr=output)
-    try:
-        wait_for(process, lambda: answers(socket.AF_INET, ("127.0.0.1", port)), log)
+    with docker_registry(tmp_path_factory.mktemp("registry")) as host:
         for name in NAMES:
-            subprocess.run(
-                ["skopeo", "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false",
-                 f"oci:{CONFORMANCE}:docker.io/conf/{name}:1", f"docker://127.0.0.1:{port}/conf/{name}:1"],
-                check=True, capture_output=True,
-            )  # fmt: skip
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+            skopeo("--all", "--preserve-digests", "--dest-tls-verify=false",
+                   f"oci:{CONFORMANCE}:docker.io/conf/{name}:1", f"docker://{host}/conf/{name}:1")  # fmt: skip
+        yield host
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,37 +81,14 @@ def test_all_platforms_and_missing_ones_from_a_real_registry(registry: str) -> N
 @pytest.fixture(scope="module")
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """DOCKER_HOST of a daemon that holds conf/base:1, conf/layers:1 and, for arm64, conf/arm:1."""
-    for program in ("dockerd", "skopeo"):
-        if not shutil.which(program):
-            pytest.skip(f"needs {program}")
-    if os.geteuid():
-        pytest.skip("a Docker daemon starts only as root")
     directory = tmp_path_factory.mktemp("dockerd")
-    host, log = f"unix://{directory}/docker.sock", directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["dockerd", "--data-root", directory / "data", "--exec-root", directory / "run", "--host", host,
-             "--pidfile", directory / "pid", "--iptables=false", "--bridge=none"],
-            stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        wait_for(process, lambda: answers(socket.AF_UNIX, f"{directory}/docker.sock"), log)
+    with docker_daemon(directory) as host:
         for name, tag, arch in (("base", "base", "amd64"), ("layers", "layers", "amd64"), ("multi", "arm", "arm64")):
             archive = directory / f"{tag}.tar"
-            subprocess.run(
-                ["skopeo", "copy", "-q", "--override-arch", arch, f"oci:{CONFORMANCE}:docker.io/conf/{name}:1",
-                 f"docker-archive:{archive}:docker.io/conf/{tag}:1"],
-                check=True, capture_output=True,
-            )  # fmt: skip
+            skopeo("--override-arch", arch, f"oci:{CONFORMANCE}:docker.io/conf/{name}:1",
+                   f"docker-archive:{archive}:docker.io/conf/{tag}:1")  # fmt: skip
             subprocess.run(["docker", "--host", host, "load", "-q", "-i", archive], check=True, capture_output=True)
         yield host
-    finally:
-        process.terminate()
-        try:
-            process.wait(STARTING_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from lkbuild.engine.events import Finished, Listener, Progressed
 from lkbuild.errors import LkbuildError, StepError
 from lkbuild.packages.params import DebFile
 from lkbuild.plan.kinds import KINDS, Pull
+from lkbuild.plan.recorded import RecordedStep
 from lkbuild.plan.step import Step, located, step_key
 from lkbuild.steps.functions import FUNCTIONS
 from lkbuild.steps.work import Doors, InputFile, Work
@@ -56,7 +57,8 @@ def execute(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
             place.listen(Finished(step.name, "waited" if waited else "cached", time.monotonic() - began))
             return result
         result = _run(step, inputs, place)
-        place.store.record(key, result)
+        read = {role: (blob.digest, blob.size) for role, blob in inputs.items()}
+        place.store.record(key, result, RecordedStep.of(step, read).encode())
     place.listen(Finished(step.name, "ran", time.monotonic() - began))
     return result
 

@@ -116,7 +116,10 @@ def _old_boots(store: Store) -> Iterator[Path]:
 def _remove(store: Store, results: list[Digest], blobs: list[Digest], now: float) -> None:
     """Results before their blobs, so that a kill in between leaves nothing that points nowhere."""
     for key in results:
-        (store.root / "results" / key.hex[:2] / key.hex).unlink(missing_ok=True)
+        store.result_path(key).unlink(missing_ok=True)
+    for path in (store.root / "steps").glob("??/*"):
+        if not (store.root / "results" / path.parent.name / path.name).exists():
+            path.unlink(missing_ok=True)
     for digest in blobs:
         store.drop(digest)
     for path in (*(store.root / "tmp").glob("*"), *(store.root / "spool").glob("*"), *_old_boots(store)):

@@ -4,6 +4,7 @@ Layout of its root, the only place on disk lkbuild keeps state in:
 
     blobs/sha256/ab/abcd…    the bytes, read-only; their name is their digest
     results/ab/abcd…         what a step made: JSON, the last line its own SHA-256
+    steps/ab/abcd…           how it was made: the step as JSON (plan.recorded), the last line its own SHA-256
     partial/                 downloads that can be resumed
     spool/                   archives unpacked, or fetched from the Docker daemon, to be read from
     tmp/                     work in progress; swept when its process is gone
@@ -33,7 +34,7 @@ from typing import BinaryIO
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
 from lkbuild.store.files import doing, failure, open_lock, same_file
-from lkbuild.store.values import Blob, Result, decode_result, encode_result
+from lkbuild.store.values import Blob, Result, decode_result, encode_result, with_checksum
 from lkbuild.store.verified import Verified
 
 _MAX_RESULT = 16 << 20
@@ -201,14 +202,21 @@ class Store:
             return None
         return result
 
-    def record(self, key: Digest, result: Result) -> None:
-        """Record a result whose blobs are in the store already."""
-        path = self.result_path(key)
+    def record(self, key: Digest, result: Result, step: bytes | None = None) -> None:
+        """Record a result whose blobs are in the store already, and before it the step that made it (`store.steps`)."""
+        files = [(self.result_path(key), encode_result(result))]
+        if step is not None:
+            files.insert(0, (self.step_path(key), with_checksum(step)))
         with doing(f"writing to the cache {self.root}"), self.scratch() as directory:
-            temporary = directory / "result"
-            temporary.write_bytes(encode_result(result))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(path)
+            for path, text in files:
+                temporary = directory / "record"
+                temporary.write_bytes(text)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.replace(path)
+
+    def step_path(self, key: Digest) -> Path:
+        """Where the step that made a result is written down, or would be."""
+        return self.root / "steps" / key.hex[:2] / key.hex
 
     def touch(self, key: Digest) -> None:
         """Mark a result as used, for garbage collection by age; a day's precision is enough for that."""

@@ -48,16 +48,25 @@ def encode_result(result: Result) -> bytes:
         "refers": [[str(blob.digest), blob.size] for blob in result.refers],
         "notes": list(result.notes),
     }
-    body = json.dumps(document, sort_keys=False, separators=(",", ":")).encode()
-    return body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n"
+    return with_checksum(json.dumps(document, sort_keys=False, separators=(",", ":")).encode())
+
+
+def with_checksum(line: bytes) -> bytes:
+    """A line of text, and below it its own SHA-256, so that a torn file is told from a whole one."""
+    return line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
+
+
+def without_checksum(text: bytes) -> bytes:
+    """The line that `with_checksum` wrote; ValueError where it is not whole."""
+    line, _, checksum = text.partition(b"\n")
+    if checksum.strip() != hashlib.sha256(line).hexdigest().encode():
+        raise ValueError("checksum differs")
+    return line
 
 
 def decode_result(text: bytes) -> Result:
     """ValueError, KeyError or TypeError where the text is not a whole result."""
-    body, _, checksum = text.partition(b"\n")
-    if checksum.strip() != hashlib.sha256(body).hexdigest().encode():
-        raise ValueError("checksum differs")
-    document = json.loads(body)
+    document = json.loads(without_checksum(text))
     outputs: Mapping[str, list[object]] = document["outputs"]
     return Result(
         tuple((name, _decode_blob(value)) for name, value in outputs.items()),

@@ -190,8 +190,8 @@ def test_killed_at_any_moment_leaves_only_whole_things(store: Store) -> None:
 
 def test_collection_removes_the_old_and_keeps_what_the_young_need(store: Store) -> None:
     shared, old, young, segment = (store.add(text) for text in (b"shared", b"old", b"young", b"segment"))
-    store.record(identity("old"), Result((("a", shared), ("b", old))))
-    store.record(identity("young"), Result((("a", shared), ("b", young)), (segment,)))
+    store.record(identity("old"), Result((("a", shared), ("b", old))), b"how old was made")
+    store.record(identity("young"), Result((("a", shared), ("b", young)), (segment,)), b"how young was made")
     past = store.root / "results" / identity("old").hex[:2] / identity("old").hex
     os.utime(past, (1000, 1000))
     store.close()
@@ -203,6 +203,7 @@ def test_collection_removes_the_old_and_keeps_what_the_young_need(store: Store) 
     assert store.result(identity("young")) is not None
     assert not store.has(old)
     assert all(map(store.has, (shared, young, segment)))
+    assert [store.step_path(identity(name)).exists() for name in ("old", "young")] == [False, True]
 
 
 def test_collection_by_size_keeps_the_most_recently_used(store: Store) -> None:

@@ -80,12 +80,13 @@ def _to_stdout(output: Output, session: Session) -> int:
         raise UsageError(f"{output.format} is a directory, which standard output cannot take", "say -o DIRECTORY")
     blob = session.blob(file.step, file.output)
     recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
+    began = time.monotonic()
     with store.scratch() as directory:
         recipe.write(store, directory / "output")
         with (directory / "output").open("rb") as made:
             shutil.copyfileobj(made, sys.stdout.buffer, 1 << 20)
     sys.stdout.buffer.flush()
-    session.place.listen(Wrote(output.name, "-", recipe.size))
+    session.place.listen(Wrote(output.name, "-", recipe.size, time.monotonic() - began))
     return 1
 
 

@@ -48,12 +48,15 @@ def _files(root: Path, pattern: str) -> Iterator[Path]:
 
 def _collect(root: Path, said: dict[str, str], show: Show) -> int:
     """Remove what was not used for long, and what does not fit."""
+    from lkbuild.engine.history_files import HistoryFiles
     from lkbuild.store.collect import collect
 
     dry = said.get("dry_run") == "yes"
     size = megabytes(said["max_size"]) << 20 if "max_size" in said else None
     age = _age(said.get("max_age", _DEFAULT_AGE)) if "max_age" in said or size is None else None
     done = collect(root, time.time(), age, size, dry)
+    if not dry:
+        HistoryFiles(root).prune()
     freed = size_words(done.bytes_before - done.bytes_after)
     would = "would remove" if dry else "removed"
     show(Told(f"{would} {done.results} results and {done.blobs} blobs: {freed}; {size_words(done.bytes_after)} stay"))

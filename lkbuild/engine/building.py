@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from doit.task import Task
 
     from lkbuild.engine.events import Listener
+    from lkbuild.engine.history import Ended
     from lkbuild.engine.options import BuildOptions
     from lkbuild.engine.prepare import Prepared
     from lkbuild.engine.running import Manners, Reporting
-    from lkbuild.engine.session import Session
     from lkbuild.engine.tasks import OurTask, Writing
+    from lkbuild.engine.timeline import Timeline
     from lkbuild.plan.graph import Output
 
     Preparing = Callable[[BuildOptions, Listener], Prepared]
@@ -58,9 +59,11 @@ class Wish:
 
 @dataclass(slots=True)
 class Tally:
-    """Listens to a build, counts, and tells whoever listens to it, one report at a time."""
+    """Listens to a build, counts, and tells whoever listens to it and the timeline, one report at a time."""
 
     tell: Tell
+    timeline: Timeline
+    built: set[str] = field(default_factory=set)
     how: dict[str, str] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -71,6 +74,9 @@ class Tally:
                 self.how[report.step] = report.how
             elif isinstance(report, Wrote):
                 self.written[report.output] = self.written.get(report.output, 0) + 1
+            elif isinstance(report, Built):
+                self.built.add(report.machine)
+            self.timeline(report)
             self.tell(report)
 
 
@@ -84,15 +90,39 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
         if not left.options.machines:
             return 0
     gc.disable()
-    tally = Tally(tell)
+    from lkbuild.engine.timeline import Timeline
+
+    tally = Tally(tell, Timeline(began))
     try:
         prepared = preparing(left.options, tally)
         try:
-            return _run(left, wish, _Started(prepared, tally, began))
+            return _recorded(left, wish, _Started(prepared, tally, began))
         finally:
             prepared.close()
     finally:
         gc.enable()
+
+
+def _recorded(order: Order, wish: Wish, started: _Started) -> int:
+    """Run the build and leave a record of it, however it ends."""
+    from lkbuild.engine.recording import Done, keep_record
+
+    ended: Ended = "broke"
+    began = time.time() - (time.monotonic() - started.began)
+    try:
+        code = _run(order, wish, started)
+        ended = "broke" if code > 1 else "failed" if code else "done"
+        return code
+    except LkbuildError:
+        ended = "failed"
+        raise
+    except KeyboardInterrupt:
+        ended = "interrupted"
+        raise
+    finally:
+        tally = started.tally
+        done = Done(round(began * 1_000_000), wish.manners.jobs, ended, tally.built)
+        keep_record(started.prepared.session, order.options, tally.timeline, done)
 
 
 def skip_fresh(order: Order, tell: Tell, began: float) -> Order:
@@ -219,6 +249,8 @@ class _Concluding:
 
         Returns whether what was asked of it was built.
         """
+        from lkbuild.engine.history import closure
+
         session, tally = self.started.prepared.session, self.started.tally
         paths = tuple(file.path for output in outputs for file in output.files)
         seen = _look(paths)
@@ -226,7 +258,7 @@ class _Concluding:
         good = {output.name for output in outputs if self._is_done(output)}
         if not asked or any(output.name not in good for output in asked):
             return False
-        steps = _closure(session, [step for output in outputs for step in output.needs])
+        steps = closure(session.steps, [step for output in outputs for step in output.needs])
         ran = sum(tally.how.get(step) == "ran" for step in steps)
         written = sum(tally.written.get(output.name, 0) for output in outputs)
         shown = tuple(file.path for output in asked for file in output.files)
@@ -253,14 +285,3 @@ def _look(paths: Iterable[str]) -> stamp.Watch:
         if not seen.racy:
             break
     return seen
-
-
-def _closure(session: Session, names: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    pending = list(names)
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += session.steps[name].needs
-    return found

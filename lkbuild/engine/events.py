@@ -35,11 +35,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """An output file was written (`bytes`)."""
+    """An output file was written (`bytes`), which took `seconds`."""
 
     output: str
     path: str
     bytes: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

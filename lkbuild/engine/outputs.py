@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,13 +35,13 @@ def write(output: Output, session: Session) -> int:
     for file in output.files:
         if not _file_is_current(file, session):
             blob = session.blob(file.step, file.output)
-            store = session.place.store
+            store, began = session.place.store, time.monotonic()
             with store.lock(f"write-{_name(file.path)}"):
                 if file.tree:
                     size = _write_tree(store, file.path, blob)
                 else:
                     size = _write_file(store, file.path, blob, file.recipe)
-            session.place.listen(Wrote(output.name, file.path, size))
+            session.place.listen(Wrote(output.name, file.path, size, time.monotonic() - began))
             count += 1
     return count
 

@@ -9,7 +9,7 @@ were thrown away are not made again for an output that is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Said, Started
@@ -28,6 +28,7 @@ class Session:
         self.place = place
         self.steps = {step.name: step for step in graph.steps}
         self.results: dict[str, Result] = {}
+        self._keys: dict[str, Digest] = {}
         self._reasons: dict[str, str] = {}
         self._needed: set[str] = set()
         self._noted: set[str] = set()
@@ -68,8 +69,11 @@ class Session:
 
     def key(self, name: str) -> Digest | None:
         """The key of the step's result, None while its inputs are not known."""
-        inputs = self._inputs(self.steps[name])
-        return None if inputs is None else key_of(self.steps[name], inputs)
+        known = self._keys.get(name)
+        if known is not None:
+            return known
+        inputs = self.inputs(self.steps[name])
+        return None if inputs is None else self._keyed(self.steps[name], inputs)
 
     def make(self, name: str) -> Result:
         """Make the step's result, and before it whatever input of it is missing."""
@@ -78,11 +82,12 @@ class Session:
             result = self.results.get(upstream)
             if result is None or not all(map(self.place.store.has, result.blobs)):
                 self.make(upstream)
-        inputs = self._inputs(step)
+        inputs = self.inputs(step)
         if inputs is None:
             raise StepError(f"{name}: the inputs of this step could not be made")
         self.place.listen(Started(name, self.reason(name)))
         result = execute(step, inputs, self.place)
+        self._keyed(step, inputs)
         with self._guard:
             self.results[name] = result
         for note in result.notes:
@@ -96,7 +101,13 @@ class Session:
         except KeyError:
             raise StepError(f"{name}: made no {output!r}") from None
 
-    def _inputs(self, step: Step) -> dict[str, Blob] | None:
+    def _keyed(self, step: Step, inputs: Mapping[str, Blob]) -> Digest:
+        """The key of a step whose inputs are these.  What an input is may yet change, if its step is made anew."""
+        key = self._keys[step.name] = key_of(step, inputs)
+        return key
+
+    def inputs(self, step: Step) -> dict[str, Blob] | None:
+        """What the step reads, by role; None while some of it is not known."""
         found: dict[str, Blob] = {}
         for wanted in step.inputs:
             if wanted.blob is not None:
@@ -114,11 +125,11 @@ class Session:
             self.results[step.name] = fixed
             self._reasons[step.name] = "not fetched yet"
             return
-        inputs = self._inputs(step)
+        inputs = self.inputs(step)
         if inputs is None:
             self._reasons[step.name] = f"waits for {', '.join(n for n in step.needs if n not in self.results)}"
             return
-        key = key_of(step, inputs)
+        key = self._keyed(step, inputs)
         result = self.place.store.recorded(key)
         if result is None:
             self._reasons[step.name] = "never made from these inputs"

@@ -9,6 +9,7 @@ Layout of its root, the only place on disk lkbuild keeps state in:
     spool/                   archives unpacked, or fetched from the Docker daemon, to be read from
     tmp/                     work in progress; swept when its process is gone
     locks/                   one file per running step, locked with flock(2), which the kernel drops with the process
+    history/                 what builds did (engine.history_files)
     verified/BOOT/ab         which blobs were hashed since the machine started: inode, size, mtime_ns, ctime_ns
 
 Every file comes into being under another name and is renamed, blobs before the results that name them, so a process

@@ -33,7 +33,7 @@ _SCALAR_TYPES: dict[str, tuple[type, ...]] = {
     TAG + "null": (type(None),),
 }
 
-
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -118,6 +118,9 @@ def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
         code = f" U+{character:04X}" if isinstance(character, int) else ""
         return Problem(origin, f"not YAML: the character{code} cannot stand here", 'write it as an escape in "quotes"')
     origin = Origin(file, mark.line + 1, mark.column + 1)
+    # The scanner, which reads ahead of the events, has a bound of its own in newer libyamls.
+    if "nesting depth" in (getattr(error, "problem", None) or ""):
+        return Problem(origin, _TOO_DEEP)
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
     what = [each for each in (getattr(error, "context", None), getattr(error, "problem", None)) if each]
@@ -159,7 +162,7 @@ class _Composer:
             if event.tag not in (None, "!", _COLLECTION_TAGS[type(event)]):
                 raise self.refused(event, f"the tag {event.tag} is not understood", "remove the tag")
             if len(self.open) >= MAX_DEPTH:
-                raise self.refused(event, f"nested deeper than {MAX_DEPTH} levels")
+                raise self.refused(event, _TOO_DEEP)
             if event.anchor:
                 self.anchors[event.anchor] = None
             self.open.append(_Open(self.origin(event), isinstance(event, yaml.MappingStartEvent), event.anchor))

@@ -16,6 +16,7 @@ from lkbuild.disk import iso_records as records
 from lkbuild.disk.extents import Data, Extent
 from lkbuild.disk.iso_records import DIRECTORY, MULTI_EXTENT, SECTOR, both16, both32
 from lkbuild.disk.layout import MIB, PAGE, Layout, round_up, total
+from lkbuild.disk.limits import size_text, too_large
 from lkbuild.disk.rock_ridge import Continuations, announcement, attributes, named
 from lkbuild.disk.tree import Inode, Member, inodes, tree
 from lkbuild.errors import StepError
@@ -27,6 +28,9 @@ _DESCRIPTORS = 16
 _LARGE = 64 << 10
 _MAX_EXTENT = (1 << 32) - SECTOR
 """The most bytes of one directory record; a larger file has several (interchange level 3)."""
+
+MAX_SIZE = 2 << 40
+"""2 TiB: as a disk, an ISO has sectors of 512 bytes, which have numbers of 32 bits in its MBR."""
 
 _GPT_END = 33 * 512
 
@@ -67,7 +71,7 @@ class IsoOptions:
 def iso(members: Iterable[Member], options: IsoOptions, seed: bytes) -> list[Extent]:
     """The whole ISO.  Extended attributes are left out, for ISO 9660 has none.
 
-    StepError for names of more than 253 bytes and for more than 65535 directories.
+    StepError for names of more than 253 bytes, more than 65535 directories, and more than 2 TiB.
     """
     members = list(members)
     if options.bios is not None:
@@ -156,6 +160,10 @@ class _Iso:
                 if inode.entry.path in shared:
                     self._places[inode] = self._efi[0] + shared[inode.entry.path] // SECTOR
         self._sectors = self._at
+        if self._sectors * SECTOR > MAX_SIZE:
+            parts = [(each.entry.path.decode("utf-8", "replace"), each.size) for each in self._files]
+            what = f"an ISO of {size_text(self._sectors * SECTOR)} (at most {size_text(MAX_SIZE)})"
+            raise too_large(what, parts, "make the largest parts smaller")
 
     def write(self, seed: bytes) -> list[Extent]:
         made, options, efi = Layout(), self._options, self._options.efi

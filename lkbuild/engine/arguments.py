@@ -196,8 +196,14 @@ def _yes(single: Mapping[str, str], name: str) -> bool:
 
 def megabytes(text: str) -> int:
     """A size in MB (1048576 bytes) from `512`, `512M` or `2G`."""
-    match = re.fullmatch(r"(\d{1,9})\s*([MG]?)(?:i?B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]{1,9})\s*([MG]?)(?:i?B)?", text, re.IGNORECASE)
     size = int(match[1]) * (1024 if match[2].upper() == "G" else 1) if match else 0
-    if not 0 < size <= 16 << 20:
-        raise UsageError(f"size {text!r} is none", "say megabytes, or 512M, or 2G")
+    if not match:
+        raise UsageError(f"size {text!r} is no size", "say megabytes, or 512M, or 2G")
+    if not 0 < size <= _MOST:
+        raise UsageError(f"size {text!r} is {size} MB", f"it can be from 1 to {_MOST} MB; each format says less")
     return size
+
+
+_MOST = 64 << 20
+"""MB; no format takes more than 64 TiB."""

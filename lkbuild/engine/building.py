@@ -249,7 +249,7 @@ class _Concluding:
 
         Returns whether what was asked of it was built.
         """
-        from lkbuild.engine.history import closure
+        from lkbuild.plan.graph import reached
 
         session, tally = self.started.prepared.session, self.started.tally
         paths = tuple(file.path for output in outputs for file in output.files)
@@ -258,7 +258,7 @@ class _Concluding:
         good = {output.name for output in outputs if self._is_done(output)}
         if not asked or any(output.name not in good for output in asked):
             return False
-        steps = closure(session.steps, [step for output in outputs for step in output.needs])
+        steps = reached(session.steps, [step for output in outputs for step in output.needs])
         ran = sum(tally.how.get(step) == "ran" for step in steps)
         written = sum(tally.written.get(output.name, 0) for output in outputs)
         shown = tuple(file.path for output in asked for file in output.files)

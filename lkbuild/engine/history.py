@@ -17,7 +17,7 @@ import xxhash
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.engine.options import BuildOptions
-from lkbuild.plan.graph import Graph
+from lkbuild.plan.graph import Graph, reached
 from lkbuild.plan.step import Step
 from lkbuild.plan.typed import typed
 
@@ -162,22 +162,10 @@ def machines_of(graph: Graph, options: BuildOptions) -> tuple[MachineSteps, ...]
     found = []
     for number, (name, needs) in enumerate(wanted.items()):
         files = tuple(os.path.abspath(file) for file in options.machines[number]) if clear else ()  # noqa: PTH100
-        members = sorted(closure(steps, needs), key=order.__getitem__)
+        members = sorted(reached(steps, needs), key=order.__getitem__)
         identity = xxhash.xxh3_128_hexdigest(canonical([name, options.arch, files]))
         found.append(MachineSteps(name, identity, files, tuple(paths[name]), own_names(members)))
     return tuple(found)
-
-
-def closure(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:
-    """The steps `names` and all they need."""
-    found: set[str] = set()
-    pending = list(names)
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += steps[name].needs
-    return found
 
 
 def own_names(names: Iterable[str]) -> dict[str, str]:

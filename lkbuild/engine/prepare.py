@@ -17,6 +17,7 @@ from lkbuild.engine.events import Listener, Said
 from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Sources
 from lkbuild.engine.fingerprints import DAEMON
+from lkbuild.engine.formats import check_formats, formats_of
 from lkbuild.engine.materials import Gathering, image_origins, references
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.outputs import is_current
@@ -27,7 +28,7 @@ from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
 from lkbuild.plan.machine import Style
-from lkbuild.plan.outputs import DEFAULT_FORMAT, known_format, plan
+from lkbuild.plan.outputs import FORMATS, plan
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source, open_path
 from lkbuild.sources.debian import Apt
@@ -53,10 +54,9 @@ class Prepared:
 
 def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepared:
     """Everything up to, and without, the first step.  SpecError has the problems of all specs at once."""
-    for name in options.formats:
-        known_format(name)
     watch = Watch()
     specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0]), listen))
+    check_formats((spec for spec, _ in specs), options)
     store = Store.open(options.cache)
     try:
         for path in options.images:
@@ -71,6 +71,7 @@ def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepar
             watch.add_text(DAEMON, daemon.fingerprint(names))
         session = Session(merge(_plan(specs, Gathering(finder, place, bootloader), options, watch)), place)
         session.decide(session.graph.outputs, is_current)
+        session.refuse()
         return Prepared(session, watch, finder)
     except BaseException:
         store.close()
@@ -116,17 +117,16 @@ def _plan(
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
         number, (spec, lock) = item
-        formats = options.formats or _own_formats(spec) or (DEFAULT_FORMAT,)
         materials = gathering.materials(spec, lock, watch.part(number))
-        return plan(spec, materials, style, formats, options.directory.absolute())
+        return plan(spec, materials, style, formats_of(spec, options), options.directory.absolute())
 
     return _collect(enumerate(specs), planned)
 
 
 def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> ImageName | None:
     """The image of boot loaders, None where no format needs one."""
-    wanted = {*options.formats, *(name for spec, _ in specs for name in _own_formats(spec))}
-    if not any(known_format(name).loaders for name in wanted):
+    wanted = {name for spec, _ in specs for name in formats_of(spec, options)}
+    if not any(FORMATS[name].loaders for name in wanted):
         return None
     text = options.bootloader or f"@pkg:{_BOOTLOADER}"
     try:
@@ -139,19 +139,6 @@ def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) ->
 
 _BOOTLOADER = Path(__file__).parents[1] / "bootloader"
 """The package of boot loaders that comes with lkbuild."""
-
-
-def _own_formats(spec: Spec) -> tuple[str, ...]:
-    """What the spec's `outputs` name; SpecError, with the line, where there is no such format."""
-    problems = []
-    for number, name in enumerate(spec.outputs):
-        try:
-            known_format(name)
-        except UsageError as error:
-            problems.append(Problem(spec.origin("outputs", number, "format"), error.message, error.hint))
-    if problems:
-        raise SpecError(problems)
-    return spec.outputs
 
 
 def _collect(items: Iterable[T], work: Callable[[T], object]) -> list:  # type: ignore[type-arg]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Said, Started
 from lkbuild.engine.execute import Place, execute, fixed_result, key_of
-from lkbuild.errors import StepError
+from lkbuild.engine.limits import Limits
+from lkbuild.errors import SpecError, StepError
 from lkbuild.plan.graph import Graph, Output, needed
 from lkbuild.plan.step import Step, located
 from lkbuild.store import Blob, Result
@@ -33,6 +34,7 @@ class Session:
         self._needed: set[str] = set()
         self._noted: set[str] = set()
         self._guard = threading.Lock()
+        self._limits = Limits(graph)
 
     def decide(self, outputs: Iterable[Output], is_current: Callable[[Output, Session], bool]) -> set[str]:
         """Look up what is known and return the names of the steps that must run for `outputs` to be written.
@@ -59,6 +61,11 @@ class Session:
                 self.place.listen(Said(located(self.steps[name], note)))
         return self._needed
 
+    def refuse(self) -> None:
+        """SpecError where what is known already is too much for an output."""
+        if problems := self._limits.problems(self.results):
+            raise SpecError(problems)
+
     def must_run(self, name: str) -> bool:
         """Whether `decide` found that the step must run."""
         return name in self._needed
@@ -76,8 +83,13 @@ class Session:
         return None if inputs is None else self._keyed(self.steps[name], inputs)
 
     def make(self, name: str) -> Result:
-        """Make the step's result, and before it whatever input of it is missing."""
+        """Make the step's result, and before it whatever input of it is missing.
+
+        SpecError for a step that only such outputs need as cannot be, by what is known now.
+        """
         step = self.steps[name]
+        if problem := self._limits.refused(name):
+            raise SpecError([problem])
         for upstream in step.needs:
             result = self.results.get(upstream)
             if result is None or not all(map(self.place.store.has, result.blobs)):
@@ -90,6 +102,7 @@ class Session:
         self._keyed(step, inputs)
         with self._guard:
             self.results[name] = result
+            self._limits.made(name, self.results)
         for note in result.notes:
             self.place.listen(Said(located(step, note)))
         return result

@@ -128,6 +128,18 @@ def _refuse_shared_paths(outputs: Iterable[Output]) -> None:
                 )
 
 
+def reached(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:
+    """These steps, and all that they need, and those again."""
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += steps[name].needs
+    return found
+
+
 def needed(graph: Graph, wanted: Iterable[str], known: Callable[[str], bool], whole: Callable[[str], bool]) -> set[str]:
     """The steps that must run so that the outputs of the steps `wanted` are there.
 

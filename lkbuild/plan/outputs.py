@@ -39,7 +39,10 @@ class Format:
 
 
 def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str], directory: Path) -> Graph:
-    """The graph of one machine in these formats, its files in `directory` (absolute).  UsageError for a bad format."""
+    """The graph of one machine in these formats, its files in `directory` (absolute).
+
+    UsageError for an unknown format; `plan.possible` says beforehand which cannot be made of this spec.
+    """
     machine = MachinePlan(spec, materials, style)
     outputs = []
     for name in dict.fromkeys(formats):

@@ -69,7 +69,11 @@ def test_files_named_together_are_merged() -> None:
         ([("dir", "x"), ("dir", "y")], "dir is given as 'x' and as 'y'", "once"),
         ([("spec", "a.yml"), ("spec", "b.yml"), ("name", "n")], "2 are asked for", "leave name= out"),
         ([("name", "../n")], "cannot name files", "dir="),
-        ([("size", "big")], "size 'big'", "512M"),
+        ([("size", "big")], "size 'big' is no size", "512M"),
+        ([("size", "-5")], "size '-5' is no size", "512M"),
+        ([("size", "1.5G")], "size '1.5G' is no size", "512M"),
+        ([("size", "0")], "size '0' is 0 MB", "from 1"),
+        ([("size", "99999999G")], "size '99999999G' is", "to 67108864 MB"),
     ],
 )
 def test_mistakes(words: list[tuple[str, str]], message: str, hint: str) -> None:
@@ -161,7 +165,7 @@ def test_sizes(text: str, size: int) -> None:
 @given(st.text(max_size=12))
 def test_a_size_is_a_size_or_refused(text: str) -> None:
     try:
-        assert 0 < megabytes(text) <= 16 << 20
+        assert 0 < megabytes(text) <= 64 << 20
     except UsageError as error:
         assert error.hint
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from lkbuild.disk import lz4_legacy
 from lkbuild.disk.bzimage import payload_offset
 from lkbuild.errors import StepError
 
@@ -73,7 +74,7 @@ _CODECS: tuple[tuple[bytes, str, Callable[[], _Decoder] | None], ...] = (
     (b"\xfd7zXZ\x00", "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)),
     (b"\x5d\x00\x00", "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=256 << 20)),
     (b"BZh", "bzip2", bz2.BZ2Decompressor),
-    (b"\x02\x21\x4c\x18", "lz4", None),
+    (lz4_legacy.MAGIC, "lz4", lz4_legacy.Lz4Legacy),
     (b"\x89LZO", "lzo", None),
 )
 _BROKEN = (zlib.error, lzma.LZMAError, zstd.ZstdError, EOFError, OSError, ValueError)
@@ -130,7 +131,7 @@ def _codec(magic: bytes) -> tuple[str, Callable[[], _Decoder]]:
             if decoder is None:
                 raise StepError(
                     f"the kernel is compressed with {name}, which is not read here",
-                    "compress it with gzip, zstd, xz, lzma or bzip2 (CONFIG_KERNEL_GZIP=y)",
+                    "compress it with gzip, zstd, xz, lzma, lz4 or bzip2 (CONFIG_KERNEL_GZIP=y)",
                 )
             return name, decoder
     raise StepError(

@@ -176,8 +176,8 @@ def test_firecracker(project: Project) -> None:
 
 
 def test_firecracker_says_how_a_kernel_is_compressed(project: Project) -> None:
-    (project.root / "kernel").write_bytes(bzimage(b"\x02\x21\x4c\x18" + noise(1000, 3)))
-    with pytest.raises(LkbuildError, match="compressed with lz4"):
+    (project.root / "kernel").write_bytes(bzimage(b"\x89LZO" + noise(1000, 3)))
+    with pytest.raises(LkbuildError, match="compressed with lzo"):
         project.build("firecracker")
 
 

@@ -7,11 +7,15 @@ import gzip
 import io
 import json
 import lzma
+import shutil
 import struct
+import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import lz4.block
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +46,15 @@ def bzimage(payload: bytes) -> bytes:
     return bytes(head) + b"\x90" * 16 + payload + struct.pack("<I", len(ELF)) + b"\xff" * 5000
 
 
+def lz4_legacy(plain: bytes, block: int = 8 << 20) -> bytes:
+    """What `lz4 -l` writes."""
+    made = b"\x02\x21\x4c\x18"
+    for at in range(0, len(plain), block):
+        packed = lz4.block.compress(plain[at : at + block], store_size=False)
+        made += struct.pack("<I", len(packed)) + packed
+    return made
+
+
 def zboot(payload: bytes) -> bytes:
     return b"MZ\0\0zimg" + struct.pack("<II", 512, len(payload)) + bytes(8) + b"zstd22".ljust(488, b"\0") + payload
 
@@ -64,17 +77,28 @@ XZ = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 0}]
         lzma.compress(ELF, check=lzma.CHECK_CRC32, filters=XZ),  # as scripts/xz_wrap.sh does
         lzma.compress(ELF, lzma.FORMAT_ALONE, preset=0),
         bz2.compress(ELF),
+        lz4_legacy(ELF),
+        lz4_legacy(ELF) + b"\0",  # what comes behind is no matter
     ],
-    ids=["gzip", "zstd", "xz", "lzma", "bzip2"],
+    ids=["gzip", "zstd", "xz", "lzma", "bzip2", "lz4", "lz4+"],
 )
 def test_the_kernel_in_a_bzimage(compressed: bytes, tmp_path: Path) -> None:
     assert unpacked(bzimage(compressed), tmp_path) == ELF
 
 
-@pytest.mark.parametrize("size", [(4 << 20) * 2, (4 << 20) * 2 + 1, (4 << 20) - 1])
-def test_a_gzip_kernel_that_fills_its_pieces(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [gzip.compress, lz4_legacy])
+@pytest.mark.parametrize("size", [(4 << 20) * 2, (4 << 20) * 2 + 1, (4 << 20) - 1, (4 << 20) * 4])
+def test_a_kernel_that_fills_its_pieces(size: int, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
     kernel = b"\x7fELF".ljust(size, b"\0")
-    assert unpacked(bzimage(gzip.compress(kernel)), tmp_path) == kernel
+    packed = compress(kernel) + struct.pack("<I", size)  # as the kernel's makefiles add it
+    assert unpacked(bzimage(packed), tmp_path) == kernel
+
+
+@pytest.mark.skipif(not shutil.which("lz4"), reason="needs lz4")
+def test_what_lz4_packs(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(ELF)
+    subprocess.run(["lz4", "-l", "-q", "plain", "packed"], cwd=tmp_path, check=True)
+    assert unpacked(bzimage((tmp_path / "packed").read_bytes()), tmp_path) == ELF
 
 
 @pytest.mark.parametrize(
@@ -94,7 +118,10 @@ def test_other_kernels(kernel: bytes, architecture: str, plain: bytes, tmp_path:
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [
-        (bzimage(b"\x02\x21\x4c\x18" + bytes(100)), "compressed with lz4"),
+        (bzimage(b"\x02\x21\x4c\x18" + bytes(100)), "lz4 data is damaged: a block of 0 bytes"),
+        (bzimage(b"\x02\x21\x4c\x18" + b"\xff" * 100), "lz4 data is damaged: a block of 4294967295 bytes"),
+        (bzimage(b"\x02\x21\x4c\x18\x10\0\0\0" + b"\xff" * 100), "lz4 data is damaged: "),
+        (bzimage(lz4_legacy(ELF))[:-6000], "has .* bytes"),
         (bzimage(b"\x89LZO\0\r\n\x1a\n"), "compressed with lzo"),
         (bzimage(b"what is this"), "begins with 77 68 61 74"),
         (b"no kernel", "neither plain nor compressed"),

@@ -225,7 +225,7 @@ KINDS: dict[str, Kind] = {
         Kind("converted", 1, Converted),
         Kind("kernel-initrd-tar", 1, KernelInitrdTar),
         Kind("docker", 1, Rootfs),
-        Kind("oci-layout", 1, OciLayout),
+        Kind("oci-layout", 2, OciLayout),
         Kind("unpacked", 1, Unpacked),
         Kind("firecracker-config", 1, FirecrackerConfig),
         Kind("firmware", 1, Firmware),

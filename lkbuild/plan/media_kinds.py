@@ -60,7 +60,7 @@ class FirecrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class OciLayout:
-    """A root filesystem as an OCI image layout of one image, `name`:latest, with one layer."""
+    """A root filesystem as an OCI image layout of one image, `name`:latest."""
 
     name: str
     architecture: str

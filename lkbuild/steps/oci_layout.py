@@ -1,6 +1,6 @@
-"""A root filesystem as an OCI image layout (image-spec 1.1, image-layout.md): one image, one layer, not compressed.
+"""A root filesystem as an OCI image layout (image-spec 1.1, image-layout.md): one image, its layers not compressed.
 
-The layer's digest is that of a file which is only written when the layout is: its bytes are read once to know it.
+A layer's digest is that of a file which is only written when the layout is: its bytes are read once to know it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lkbuild.digest import Digest, canonical
 from lkbuild.disk.extents import Data
 from lkbuild.disk.layout import read
 from lkbuild.plan.media_kinds import OciLayout
+from lkbuild.steps.oci_layers import layers
 from lkbuild.steps.rootfs import refer
 from lkbuild.steps.work import Work
 from lkbuild.store.recipe import Recipe, Tree
@@ -25,29 +26,29 @@ _PROGRESS = 1 << 24
 
 def oci_layout(params: OciLayout, work: Work) -> None:
     """Writes `tree`."""
-    layer = Recipe.decode(work.input("tar").read_bytes())
     files: dict[str, Recipe] = {}
-    layer_descriptor = _blob(files, f"{_TYPE}.layer.v1.tar", layer, _digest(layer, work))
+    found = layers(Recipe.decode(work.input("tar").read_bytes()), work.store.open_blob)
+    described = [_blob(files, f"{_TYPE}.layer.v1.tar", layer, _digest(layer, work)) for layer in found]
     config = {
         "architecture": params.architecture,
         "config": {"Entrypoint": ["/bin/rc.init"], "WorkingDir": "/"},
         "created": _CREATED,
-        "history": [{"created": _CREATED, "created_by": "lkbuild"}],
+        "history": [{"created": _CREATED, "created_by": "lkbuild"} for _ in described],
         "os": "linux",
-        "rootfs": {"diff_ids": [layer_descriptor["digest"]], "type": "layers"},
+        "rootfs": {"diff_ids": [layer["digest"] for layer in described], "type": "layers"},
     }
     manifest = {
         "config": _document(files, f"{_TYPE}.config.v1+json", config),
-        "layers": [layer_descriptor],
+        "layers": described,
         "mediaType": f"{_TYPE}.manifest.v1+json",
         "schemaVersion": 2,
     }
-    described = {
+    head = {
         **_document(files, f"{_TYPE}.manifest.v1+json", manifest),
         "annotations": {"org.opencontainers.image.ref.name": f"{params.name}:latest"},
         "platform": {"architecture": params.architecture, "os": "linux"},
     }
-    index = {"manifests": [described], "mediaType": f"{_TYPE}.index.v1+json", "schemaVersion": 2}
+    index = {"manifests": [head], "mediaType": f"{_TYPE}.index.v1+json", "schemaVersion": 2}
     files["oci-layout"] = Recipe.of([Data(canonical({"imageLayoutVersion": "1.0.0"}))])
     files["index.json"] = Recipe.of([Data(canonical(index))])
     refer(files.values(), work)

@@ -95,7 +95,7 @@ def test_oci_is_what_skopeo_and_umoci_read(project: Project, tmp_path: Path) -> 
     project.build("oci", "tar")
     layout = project.out / "machine-oci"
     seen = json.loads(said(has("skopeo"), "inspect", f"oci:{layout}:machine:latest"))
-    assert (seen["Architecture"], seen["Os"], len(seen["Layers"])) == ("amd64", "linux", 1)
+    assert (seen["Architecture"], seen["Os"]) == ("amd64", "linux")
     copied = tmp_path / "copy"  # skopeo checks every digest, and the diff id
     said(has("skopeo"), "--insecure-policy", "copy", f"oci:{layout}:machine:latest", f"oci:{copied}:there")
     image = json.loads(said("skopeo", "inspect", "--config", f"oci:{layout}:machine:latest"))
@@ -104,18 +104,20 @@ def test_oci_is_what_skopeo_and_umoci_read(project: Project, tmp_path: Path) -> 
     said(has("umoci"), "unpack", "--rootless", "--image", f"{layout}:machine:latest", tmp_path / "bundle")
     root = tmp_path / "bundle" / "rootfs"
     assert (root / "etc" / "motd").read_text() == "hello"
-    layer = layout / "blobs" / "sha256" / seen["Layers"][0].partition(":")[2]
-    without = [name for name in tar_names(project.out / "machine.tar") if not name.startswith("boot/")]
+    layers = [tar_names(layout / "blobs" / "sha256" / digest.partition(":")[2]) for digest in seen["Layers"]]
+    for layer in layers:
+        assert len(layer) == len(set(layer))  # Docker takes no other
+    without = {name for name in tar_names(project.out / "machine.tar") if not name.startswith("boot/")}
     # The kernel that `files` brings is the user's own file, and stays.
-    assert [name for name in tar_names(layer) if not name.startswith("boot/")] == without
-    assert "boot/cmdline" not in tar_names(layer)
+    assert {name for layer in layers for name in layer if not name.startswith("boot/")} == without
+    assert not any("boot/cmdline" in layer for layer in layers)
 
 
 def test_oci_directory_is_kept_as_it_should_be(project: Project) -> None:
     project.build("oci")
     layout = project.out / "machine-oci"
     first = digests(layout)
-    assert len(first) == 5
+    assert len(first) == 6
     assert project.build("oci").wrote == ()
     (layout / "mine.txt").write_text("of the user")
     layer = max(layout.rglob("*"), key=lambda path: path.stat().st_size)
@@ -128,7 +130,7 @@ def test_oci_directory_is_kept_as_it_should_be(project: Project) -> None:
     project.build("oci")
     now = digests(layout)
     assert "mine.txt" in now
-    assert len(now) == 6  # the old layer, config and manifest are gone
+    assert len(now) == 7  # the old layer, config and manifest are gone
     said(has("umoci"), "ls", "--layout", layout)
 
 

@@ -198,6 +198,8 @@ class Call:
         if needs_spec and not wanted.options.machines:
             raise self._no_spec(self.args, theirs)
         with self._graph(wanted) as graph:
+            if self.command.name == "list" and not self.args:
+                _list_outputs(graph)
             ours = {**self._standing(wanted, show), **graph}
             for name in self.args:
                 if name not in ours and name not in theirs and "*" not in name:
@@ -232,6 +234,13 @@ class Call:
             if name in ours and ours[name].task.has_subtask:
                 pending += reversed(ours[name].task.task_dep)
         return tuple(found)
+
+
+def _list_outputs(graph: Mapping[str, OurTask]) -> None:
+    """Have machines and their outputs listed also where steps are not: doit lists no subtask without `--all`."""
+    for name, mine in graph.items():
+        if name.startswith("build:"):
+            mine.task.subtask_of = None
 
 
 class _Loaded(TaskLoader2):  # type: ignore[misc]

@@ -212,6 +212,13 @@ def test_listing_all(project: ToyProject) -> None:
     assert stale.isdisjoint({"build:nginx:tar", "toy:nginx/top"})
 
 
+def test_listing_a_spec_shows_its_outputs(project: ToyProject) -> None:
+    said = project.doit("list", "spec=nginx.yml", "format=tar,raw-efi")
+    names = [line.split()[0] for line in said.lines]
+    builds = ["build", "build:nginx", "build:nginx:raw-efi", "build:nginx:tar"]
+    assert names == ["boot", *builds, "lock", "update"]
+
+
 def test_info_says_why(project: ToyProject) -> None:
     before = project.doit("info", "toy:nginx/top", "spec=nginx.yml")
     assert "status     : run" in before.out

@@ -18,7 +18,6 @@ import xxhash
 from lkbuild.digest import Digest, canonical
 from lkbuild.engine.options import BuildOptions
 from lkbuild.plan.graph import Graph, reached
-from lkbuild.plan.step import Step
 from lkbuild.plan.typed import typed
 
 FORMAT = 1

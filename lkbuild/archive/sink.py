@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from lkbuild.archive import cpio, tarwrite
@@ -142,12 +142,7 @@ class CpioSink(_Segment):
     @property
     def warnings(self) -> list[str]:
         """What got lost on the way, one sentence for each extended attribute: a cpio cannot hold them."""
-        return [
-            f"{shown(paths[0])}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: "
-            f"the extended attribute {key.decode('utf-8', 'backslashreplace')} is lost in an initrd"
-            f"{' (a file capability; the container needs it as ambient, or run as root)' * (key == _CAPABILITY)}"
-            for key, paths in sorted(self._lost.items())
-        ]
+        return lost_attributes(self._lost, "an initrd")
 
     def close(self) -> None:
         """End the archive and pad the file."""
@@ -210,6 +205,16 @@ class TapSink:
 
 
 _CAPABILITY = b"security.capability"
+
+
+def lost_attributes(lost: Mapping[bytes, Sequence[bytes]], where: str) -> list[str]:
+    """One sentence for each extended attribute that is lost in `where`, by its name and the paths that had it."""
+    return [
+        f"{shown(paths[0])}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: "
+        f"the extended attribute {key.decode('utf-8', 'backslashreplace')} is lost in {where}"
+        f"{' (a file capability; the container needs it as ambient, or run as root)' * (key == _CAPABILITY)}"
+        for key, paths in sorted(lost.items())
+    ]
 
 
 def _copy(entry: Entry, body: Iterable[Buffer], out: Compressor) -> None:

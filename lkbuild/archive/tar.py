@@ -85,6 +85,11 @@ class TarReader:
         except ValueError as error:
             raise self._failed(str(error)) from error
 
+    @property
+    def position(self) -> int:
+        """Where in the archive the contents of the current file begin, as long as they are not read."""
+        return self._base + self._at
+
     def body(self) -> Iterable[Buffer]:
         """The contents of the current file in pieces, zeros for the holes of a sparse one; to be read at once."""
         if self._extents is not None:

@@ -41,6 +41,17 @@ def header(entry: Entry) -> bytes:
     return before + _block(entry, path, _TYPES[entry.kind], entry.size)
 
 
+def long_target(target: bytes) -> bytes:
+    """What goes before a member whose link target has over 100 bytes, as GNU tar writes it; b"" for a shorter one.
+
+    The member itself has the target cut to 100 bytes: with a longer one, `header` writes a PAX record.
+    """
+    if len(target) <= _NAME:
+        return b""
+    label, text = Entry(b"././@LongLink", "file", 0), target + b"\0"
+    return _block(label, label.path, b"K", len(text)) + text + padding(len(text))
+
+
 def _extended(entry: Entry, path: bytes) -> bytes:
     """The PAX records for what the header has no room for, in a fixed order."""
     said: list[tuple[bytes, bytes]] = []

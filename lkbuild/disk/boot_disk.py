@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lkbuild.disk import loader_config
 from lkbuild.disk import partition as table
-from lkbuild.disk.boot_files import BiosDiskFiles, Bootable, unified
-from lkbuild.disk.extents import Data, Extent
+from lkbuild.disk.boot_files import BiosDiskFiles, Bootable, fat_file, on_fat, payload, systemd_boot, unified
+from lkbuild.disk.extents import Extent
 from lkbuild.disk.fat import Fat, FatOptions
 from lkbuild.disk.fat_tree import FatFile
 from lkbuild.disk.layout import MIB, SECTOR, Layout
@@ -14,7 +14,6 @@ from lkbuild.disk.syslinux import core_file, from_installer, install
 from lkbuild.disk.uki import fallback_name
 
 _START = MIB
-_BOOT = loader_config.Boot("/kernel", ("/initrd.img",), "")
 
 
 def bios_disk(boot: Bootable, loader: BiosDiskFiles, size: int | None, seed: bytes) -> list[Extent]:
@@ -23,7 +22,7 @@ def bios_disk(boot: Bootable, loader: BiosDiskFiles, size: int | None, seed: byt
     StepError for what does not fit, here and below, with the numbers.
     """
     syslinux = from_installer(loader.installer)
-    fat = Fat([core_file(syslinux), *_syslinux(boot, loader), *_payload(boot)], _options(boot, size, 0), seed)
+    fat = Fat([core_file(syslinux), *_syslinux(boot, loader), *payload(boot)], _options(boot, size, 0), seed)
     entry = table.MbrEntry(table.FAT32_LBA, _START // SECTOR, fat.size // SECTOR, active=True)
     made = Layout()
     made.put(0, table.mbr([entry], loader.mbr, table.disk_signature(seed)))
@@ -41,28 +40,14 @@ def efi_disk(boot: Bootable, stub: bytes, size: int | None, seed: bytes) -> list
 def hybrid_disk(boot: Bootable, loader: BiosDiskFiles, efi: bytes, size: int | None, seed: bytes) -> list[Extent]:
     """A disk with a GPT that boots by both: SYSLINUX and systemd-boot (`efi`) start the same kernel and initrd."""
     syslinux = from_installer(loader.installer)
-    config = loader_config.Boot(_BOOT.kernel, _BOOT.initrds, boot.cmdline)
-    uefi = [
-        _text(f"EFI/BOOT/{fallback_name(efi)}", efi),
-        _text("loader/loader.conf", loader_config.loader_config("linux.conf")),
-        _text("loader/entries/linux.conf", loader_config.loader_entry(boot.title, config)),
-    ]
-    files = [core_file(syslinux), *_syslinux(boot, loader), *uefi, *_payload(boot)]
+    files = [core_file(syslinux), *_syslinux(boot, loader), *systemd_boot(boot, efi), *payload(boot)]
     fat = Fat(files, _options(boot, size, MIB), seed)
     return _gpt(fat, install(fat, syslinux), loader.gptmbr, seed)
 
 
-def _text(path: str, content: bytes) -> FatFile:
-    return FatFile(path, (Data(content),))
-
-
 def _syslinux(boot: Bootable, loader: BiosDiskFiles) -> list[FatFile]:
-    config = loader_config.syslinux_config(loader_config.Boot(_BOOT.kernel, _BOOT.initrds, boot.cmdline))
-    return [_text("ldlinux.c32", loader.module), _text("syslinux.cfg", config)]
-
-
-def _payload(boot: Bootable) -> list[FatFile]:
-    return [FatFile("kernel", boot.kernel), FatFile("initrd.img", boot.initrd)]
+    config = loader_config.syslinux_config(on_fat(boot))
+    return [fat_file("ldlinux.c32", loader.module), fat_file("syslinux.cfg", config)]
 
 
 def _options(boot: Bootable, size: int | None, behind: int) -> FatOptions:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lkbuild.disk.extents import Data, Extent
+from lkbuild.disk.fat_tree import FatFile
 from lkbuild.disk.layout import total
-from lkbuild.disk.loader_config import check_cmdline
-from lkbuild.disk.uki import Section, Uki, uki
+from lkbuild.disk.loader_config import Boot, check_cmdline, loader_config, loader_entry
+from lkbuild.disk.uki import Section, Uki, fallback_name, uki
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,30 @@ class BiosIsoFiles:
     program: bytes
     module: bytes
     mbr: bytes
+
+
+def payload(boot: Bootable) -> list[FatFile]:
+    """Kernel and initrd in the root of a FAT."""
+    return [FatFile("kernel", boot.kernel), FatFile("initrd.img", boot.initrd)]
+
+
+def on_fat(boot: Bootable) -> Boot:
+    """How a boot loader is told of `payload`."""
+    return Boot("/kernel", ("/initrd.img",), boot.cmdline)
+
+
+def systemd_boot(boot: Bootable, loader: bytes) -> list[FatFile]:
+    """systemd-boot, where firmware looks for a program, and its configuration to boot `payload` at once."""
+    return [
+        fat_file(f"EFI/BOOT/{fallback_name(loader)}", loader),
+        fat_file("loader/loader.conf", loader_config("linux.conf")),
+        fat_file("loader/entries/linux.conf", loader_entry(boot.title, on_fat(boot))),
+    ]
+
+
+def fat_file(path: str, content: bytes) -> FatFile:
+    """A small file of a FAT."""
+    return FatFile(path, (Data(content),))
 
 
 def unified(boot: Bootable, stub: bytes) -> Uki:

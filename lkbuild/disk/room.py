@@ -129,6 +129,7 @@ LIMITS: dict[str, Limit] = {
     "hybrid-disk": _disk(GPT, _files),
     "bios-iso": _iso,
     "efi-iso": _program,
+    "efi-initrd-iso": _first(_disk(0, _files), _iso),
     "hybrid-iso": _program,
     "uki": _program,
     "rpi3": _uboot,

@@ -7,10 +7,14 @@ for it cuts the `../` off those in PAX records.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.archive.entry import FIXED_TIME
+from lkbuild.archive.tarwrite import END_OF_ARCHIVE, header, long_target, padding
+from lkbuild.disk.extents import Data, Extent
+from lkbuild.disk.tree import Inode, inodes, paths
 
 PROGRAM = "mksquashfs"
 
@@ -61,3 +65,31 @@ def environment(options: SquashfsOptions) -> dict[str, str]:
     NB: `-root-time` does nothing with `-tar` (4.5.1), and `-all-time` is for all files.
     """
     return {"SOURCE_DATE_EPOCH": str(options.time)}
+
+
+def newest(root: Inode) -> int:
+    """The `time` for a tree: the fixed one, unless something in it is newer."""
+    return max(FIXED_TIME, *(_time(inode) for inode in inodes(root)))
+
+
+def stream(root: Inode) -> Iterator[Extent]:
+    """A tree as the tar that the program wants."""
+    first: dict[Inode, bytes] = {}
+    for path, inode in paths(root):
+        entry = inode.entry._replace(path=path, mtime=_time(inode), size=0)
+        if inode in first:
+            entry = entry._replace(kind="hardlink", target=first[inode], device=(0, 0), xattrs=())
+        elif not inode.is_directory:
+            first[inode] = path
+        if entry.kind == "file":
+            yield Data(header(entry._replace(size=inode.size)))
+            yield from inode.extents
+            yield Data(padding(inode.size))
+        else:
+            yield Data(long_target(entry.target) + header(entry._replace(target=entry.target[:100])))
+    yield Data(END_OF_ARCHIVE)
+
+
+def _time(inode: Inode) -> int:
+    """A file's time, of which SquashFS has 32 bits without a sign."""
+    return min(max(inode.entry.mtime, 0), 0xFFFFFFFF)

@@ -72,6 +72,17 @@ def inodes(root: Inode) -> Iterator[Inode]:
         waiting.extend(reversed(below))
 
 
+def paths(root: Inode) -> Iterator[tuple[bytes, Inode]]:
+    """Every path below the root by name, a directory before what is in it; an inode comes with each of its names."""
+    waiting = [(b"", root)]
+    while waiting:
+        path, inode = waiting.pop()
+        if path:
+            yield path, inode
+        before = path + b"/" if path else b""
+        waiting.extend((before + name, child) for name, child in reversed(inode.children.items()))
+
+
 def _finish(inode: Inode) -> None:
     """Sort a directory's children by name and count the links that it gives."""
     inode.children = dict(sorted(inode.children.items()))

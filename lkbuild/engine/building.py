@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -254,6 +255,7 @@ class _Concluding:
         session, tally = self.started.prepared.session, self.started.tally
         paths = tuple(file.path for output in outputs for file in output.files)
         seen = _look(paths)
+        left_out = {path for path in paths if not os.path.lexists(path)}  # what is optional and not needed
         asked = [output for output in outputs if output.name in self.reporting.seen]
         good = {output.name for output in outputs if self._is_done(output)}
         if not asked or any(output.name not in good for output in asked):
@@ -261,12 +263,12 @@ class _Concluding:
         steps = reached(session.steps, [step for output in outputs for step in output.needs])
         ran = sum(tally.how.get(step) == "ran" for step in steps)
         written = sum(tally.written.get(output.name, 0) for output in outputs)
-        shown = tuple(file.path for output in asked for file in output.files)
+        shown = tuple(file.path for output in asked for file in output.files if file.path not in left_out)
         tally(Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown))
         if len(good) == len(outputs) and number is not None:
             watches = (self.started.prepared.watch.whole(number), seen)
             wanted = request(self.order, self.order.options.machines[number])
-            stamp.write(wanted, watches, stamp.Fresh(name, paths))
+            stamp.write(wanted, watches, stamp.Fresh(name, tuple(path for path in paths if path not in left_out)))
         return True
 
     def _is_done(self, output: Output) -> bool:

@@ -39,6 +39,9 @@ def write(output: Output, session: Session) -> int:
             with store.lock(f"write-{_name(file.path)}"):
                 if file.tree:
                     size = _write_tree(store, file.path, blob)
+                elif _is_left_out(file, blob):
+                    Path(file.path).unlink(missing_ok=True)
+                    continue
                 else:
                     size = _write_file(store, file.path, blob, file.recipe)
             session.place.listen(Wrote(output.name, file.path, size, time.monotonic() - began))
@@ -86,10 +89,16 @@ def _file_is_current(file: OutputFile, session: Session) -> bool:
     if result is None:
         return False
     store, blob = session.place.store, session.blob(file.step, file.output)
+    if _is_left_out(file, blob):
+        return not os.path.lexists(file.path)
     written = _recall(store, file.path)
     if not file.tree:
         return written == _state(file.path, blob)
     return store.has(blob) and written == _tree_state(file.path, Tree.decode(store.read(blob.digest)).files)
+
+
+def _is_left_out(file: OutputFile, blob: Blob) -> bool:
+    return file.optional and not blob.size
 
 
 def _state(path: str, blob: Blob) -> list[object] | None:

@@ -28,13 +28,14 @@ from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
 from lkbuild.plan.machine import Style
-from lkbuild.plan.outputs import FORMATS, plan
+from lkbuild.plan.outputs import FORMATS, Format, plan
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source, open_path
 from lkbuild.sources.debian import Apt
 from lkbuild.spec.load import load
 from lkbuild.spec.model import ImageName, PackageDir, Spec
 from lkbuild.store import Store
+from lkbuild.tools import mksquashfs
 
 T = TypeVar("T")
 
@@ -112,7 +113,13 @@ def _plan(
         gathering.find_images([image_origins(spec) for spec, _ in specs], pool)
         gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
     style = Style(
-        options.compression, options.profile, options.decompress_kernel, options.arch, bootloader, options.size
+        options.compression,
+        options.profile,
+        options.decompress_kernel,
+        options.arch,
+        bootloader,
+        options.size,
+        _mksquashfs(options, specs, watch),
     )
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
@@ -125,8 +132,7 @@ def _plan(
 
 def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> ImageName | None:
     """The image of boot loaders, None where no format needs one."""
-    wanted = {name for spec, _ in specs for name in formats_of(spec, options)}
-    if not any(FORMATS[name].loaders for name in wanted):
+    if not any(format.loaders for format in _formats(options, specs)):
         return None
     text = options.bootloader or f"@pkg:{_BOOTLOADER}"
     try:
@@ -135,6 +141,21 @@ def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) ->
         return Reference.parse(text)
     except ValueError as error:
         raise UsageError(f"bootloader: {error}", "name an image, or a package with @pkg:DIR") from error
+
+
+def _mksquashfs(options: BuildOptions, specs: list[tuple[Spec, Lock | None]], watch: Watch) -> str:
+    """The version of mksquashfs, empty where no format needs it; ToolError where it is not there."""
+    if not any(format.mksquashfs for format in _formats(options, specs)):
+        return ""
+    program = mksquashfs()
+    for file in program.files:
+        watch.add_file(file)
+    return program.version
+
+
+def _formats(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> list[Format]:
+    """Every format that some machine is made in."""
+    return [FORMATS[name] for name in {name for spec, _ in specs for name in formats_of(spec, options)}]
 
 
 _BOOTLOADER = Path(__file__).parents[1] / "bootloader"

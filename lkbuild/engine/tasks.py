@@ -133,10 +133,10 @@ def _output_task(session: Session, output: Output, writing: Writing) -> OurTask:
         waits = [name for name in output.needs if session.must_run(name)]
         if waits:
             return f"waits for {', '.join(waits)}"
-        missing = [path for path in paths if not Path(path).exists()]
-        if missing:
-            return f"{', '.join(missing)} is not there"
-        return "" if writing.is_current(output, session) else "its files are not as they would be written"
+        if writing.is_current(output, session):
+            return ""
+        missing = [file.path for file in output.files if not (file.optional or Path(file.path).exists())]
+        return f"{', '.join(missing)} is not there" if missing else "its files are not as they would be written"
 
     return OurTask(task, reason)
 

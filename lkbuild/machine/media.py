@@ -11,14 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lkbuild.errors import MachineError, UsageError
+from lkbuild.plan.root_kinds import ROOT_DIRECTORY
 
 _MAX_CMDLINE = 64 << 10
+_INITRD = "-initrd.img"
+_MAGIC, _HEADER = b"070701", 110
+"""A cpio archive that is not compressed begins with a header, and that with a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bootable:
     """A format that can be booted: the endings of its files.  Firmware boots a `cdrom` or `disk`; of a kernel, the disk
-    is the root file system, and `root` goes to its command line.  `disk_format` is QEMU's name for the disk's format.
+    is the root file system, and `root` goes to its command line; where there is a small initrd that mounts it
+    (`mounts_root`), that is used.  `disk_format` is QEMU's name for the disk's format.
     """
 
     format: str
@@ -35,9 +40,14 @@ class Bootable:
         """The endings of the files without which there is nothing to boot."""
         return tuple(filter(None, (self.kernel, self.initrd, self.cdrom, self.disk)))
 
+    def is_there(self, name: Path) -> bool:
+        """Whether the machine's files are there; an initrd that only mounts a root is no machine."""
+        there = all(_file(name, ending).is_file() for ending in self.endings)
+        return there and not (self.initrd and mounts_root(_file(name, self.initrd)))
+
 
 BOOTABLE = (
-    Bootable("kernel+initrd", kernel="-kernel", initrd="-initrd.img"),
+    Bootable("kernel+initrd", kernel="-kernel", initrd=_INITRD),
     Bootable("kernel+squashfs", kernel="-kernel", disk="-squashfs.img", root="root=/dev/vda rootfstype=squashfs ro"),
     Bootable("kernel+erofs", kernel="-kernel", disk="-erofs.img", root="root=/dev/vda rootfstype=erofs ro"),
     Bootable("kernel+iso", kernel="-kernel", disk=".iso", root="root=/dev/vda rootfstype=iso9660 ro"),
@@ -111,18 +121,21 @@ def find(name: Path, format: str = "") -> Media:
         return media
     rows = [row for row in BOOTABLE if not format or row.format == format]
     for row in rows:
-        if all(_file(name, ending).is_file() for ending in row.endings):
+        if row.is_there(name):
             return _of_row(name, row)
     raise _nothing(name, rows)
 
 
 def _of_row(name: Path, row: Bootable) -> Media:
     said = _cmdline(_file(name, "-cmdline")) if row.kernel else ""
+    initrd = _file(name, row.initrd or _INITRD) if row.kernel else None
+    if initrd is not None and row.disk and not mounts_root(initrd):
+        initrd = None
     return Media(
         name,
         row.format,
         kernel=_file(name, row.kernel) if row.kernel else None,
-        initrd=_file(name, row.initrd) if row.initrd else None,
+        initrd=initrd,
         cmdline=" ".join(filter(None, (said, "" if "root=" in said else row.root))),
         cdrom=_file(name, row.cdrom) if row.cdrom else None,
         disk=_file(name, row.disk) if row.disk else None,
@@ -143,7 +156,19 @@ def _of_file(file: Path) -> Media | None:
         return None
     _, whole, ending, row = max(fitting, key=lambda fit: fit[:2])
     name = file.with_name(file.name.removesuffix(ending))
-    return _of_row(name, row) if whole else find(name, "" if ending == row.kernel else row.format)
+    if whole:
+        return _of_row(name, row)
+    return find(name, "" if ending == row.kernel or (ending == row.initrd and mounts_root(file)) else row.format)
+
+
+def mounts_root(initrd: Path) -> bool:
+    """Whether a file is the small initrd that kernel+squashfs and the like come with: by the first thing in it."""
+    try:
+        with initrd.open("rb") as file:
+            head = file.read(_HEADER + len(ROOT_DIRECTORY) + 1)
+    except OSError:
+        return False
+    return head.startswith(_MAGIC) and head[_HEADER:] == ROOT_DIRECTORY + b"\0"
 
 
 def _nothing(name: Path, rows: Iterable[Bootable]) -> MachineError:

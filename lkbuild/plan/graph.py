@@ -16,7 +16,8 @@ _NUMBER = re.compile(r"@[0-9]+\Z")
 class OutputFile:
     """A file to be written at `path` (absolute) from `output` of the step `step`: a recipe, or the bytes themselves.
 
-    With `tree`, `path` is a directory, and the output a JSON object (`store.recipe.Tree`) of the files in it.
+    With `tree`, `path` is a directory, and the output a JSON object (`store.recipe.Tree`) of the files in it.  With
+    `optional`, there is to be no file where the bytes are none.
     """
 
     path: str
@@ -24,6 +25,7 @@ class OutputFile:
     output: str
     recipe: bool = False
     tree: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

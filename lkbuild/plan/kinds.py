@@ -30,6 +30,7 @@ from lkbuild.plan.media_kinds import (
     Rpi3,
     Unpacked,
 )
+from lkbuild.plan.root_kinds import RootDisk, RootInitrd, SquashedRoot
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ContainerConfig
 
@@ -208,7 +209,7 @@ KINDS: dict[str, Kind] = {
         Kind("package-layer", 1, PackageLayer),
         Kind("image-documents", 1, ImageDocuments),
         Kind("dockerfile", 1, DockerfileBuild),
-        Kind("kernel", 2, Kernel),
+        Kind("kernel", 3, Kernel),
         Kind("modules", 2, Modules),
         Kind("boot", 1, Boot),
         Kind("tree", 2, Tree),
@@ -230,5 +231,8 @@ KINDS: dict[str, Kind] = {
         Kind("firecracker-config", 1, FirecrackerConfig),
         Kind("firmware", 1, Firmware),
         Kind("rpi3", 1, Rpi3),
+        Kind("root-disk", 1, RootDisk),
+        Kind("squashed-root", 1, SquashedRoot),
+        Kind("root-initrd", 1, RootInitrd),
     )
 }

@@ -47,7 +47,8 @@ class Materials:
 class Style:
     """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
 
-    `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one.
+    `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one; `mksquashfs` is the
+    version of the program (see `tools`), where a format needs it.
     """
 
     compression: str = "auto"
@@ -56,6 +57,7 @@ class Style:
     architecture: str = "amd64"
     bootloader: ImageName | None = None
     size: int | None = None
+    mksquashfs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from lkbuild.plan.media_kinds import (
     BIOS_ISO,
     EFI,
     MENU,
+    ROOT,
     Converted,
     FirecrackerConfig,
     Firmware,
@@ -29,7 +30,9 @@ ROLES: dict[str, tuple[LoaderRole, ...]] = {
     "bios-iso": BIOS_ISO,
     "efi-iso": EFI,
     "hybrid-iso": (*BIOS_ISO, *EFI),
+    "efi-initrd-iso": MENU,
     "uki": EFI,
+    "root-initrd": ROOT,
 }
 """What each medium needs of the boot loaders' image."""
 
@@ -40,17 +43,19 @@ DEFAULT_SIZE = 1024
 def medium(machine: MachinePlan, maker: str, format: str, size: int | None = None) -> str:
     """The step whose `recipe` is a medium that boots the machine; `format` is for messages."""
     inputs = _boot_inputs(machine, format)
-    roles = ROLES[maker]
-    loader = machine.style.bootloader
-    if loader is None:
-        raise UsageError(f"{format} needs boot loaders, and no image of them is known", "name one: bootloader=IMAGE")
-    taken = Step(
-        f"loaders:{short(loader)}/{maker}", "loaders", Loaders(machine.style.architecture, roles), machine.image(loader)
-    )
-    step = machine.add(taken)
-    inputs += tuple(Input(role, step, role) for role in roles)
+    inputs += loaders(machine, maker, format)
     params = Medium(maker, machine.spec.name, size)
     return machine.add(Step(f"{maker}:{machine.spec.name}", "medium", params, inputs, machine.spec.origin("kernel")))
+
+
+def loaders(machine: MachinePlan, maker: str, format: str) -> tuple[Input, ...]:
+    """What a maker needs of the boot loaders' image, as inputs; `format` is for messages."""
+    roles, image = ROLES[maker], machine.style.bootloader
+    if image is None:
+        raise UsageError(f"{format} needs boot loaders, and no image of them is known", "name one: bootloader=IMAGE")
+    params = Loaders(machine.style.architecture, roles)
+    step = machine.add(Step(f"loaders:{short(image)}/{maker}", "loaders", params, machine.image(image)))
+    return tuple(Input(role, step, role) for role in roles)
 
 
 def _boot_inputs(machine: MachinePlan, format: str) -> tuple[Input, ...]:

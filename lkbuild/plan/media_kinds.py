@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-LoaderRole = Literal["syslinux", "syslinux.c32", "mbr", "gptmbr", "isolinux", "isohdpfx", "stub", "systemd-boot"]
-"""A boot loader's file, by what it is for."""
+LoaderRole = Literal[
+    "syslinux", "syslinux.c32", "mbr", "gptmbr", "isolinux", "isohdpfx", "stub", "systemd-boot", "busybox"
+]
+"""A file of the boot loaders' image, by what it is for."""
 
 BIOS_DISK: tuple[LoaderRole, ...] = ("syslinux", "syslinux.c32", "mbr", "gptmbr")
 BIOS_ISO: tuple[LoaderRole, ...] = ("isolinux", "syslinux.c32", "isohdpfx")
 EFI: tuple[LoaderRole, ...] = ("stub",)
 MENU: tuple[LoaderRole, ...] = ("systemd-boot",)
+ROOT: tuple[LoaderRole, ...] = ("busybox",)
 
 
 @dataclass(frozen=True, slots=True)

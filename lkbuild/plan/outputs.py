@@ -11,6 +11,8 @@ from lkbuild.errors import UsageError
 from lkbuild.plan import media
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
+from lkbuild.plan.root_disk import root_disk, root_initrd
+from lkbuild.plan.root_kinds import RootType
 from lkbuild.plan.rootfs import cmdline_file, docker, initrd, kernel_file, oci_layout, tar
 from lkbuild.spec.model import Spec
 
@@ -26,16 +28,18 @@ class File:
     output: str
     recipe: bool = False
     tree: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: what it is for, how its files are planned, and whether it needs boot loaders."""
+    """A format: what it is for, how its files are planned, and whether it needs boot loaders and mksquashfs."""
 
     name: str
     summary: str
     files: Callable[[MachinePlan], list[File]]
     loaders: bool = False
+    mksquashfs: bool = False
 
 
 def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str], directory: Path) -> Graph:
@@ -47,8 +51,8 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
     outputs = []
     for name in dict.fromkeys(formats):
         files = tuple(
-            OutputFile(str(directory / f"{spec.name}{file.ending}"), file.step, file.output, file.recipe, file.tree)
-            for file in known_format(name).files(machine)
+            OutputFile(str(directory / f"{spec.name}{f.ending}"), f.step, f.output, f.recipe, f.tree, f.optional)
+            for f in known_format(name).files(machine)
         )
         outputs.append(Output(spec.name, name, files))
     return Graph(machine.steps, tuple(outputs))
@@ -74,6 +78,22 @@ def _kernel_initrd(machine: MachinePlan) -> list[File]:
     files.append(_recipe("-initrd.img", initrd(machine)))
     if cmdline is not None:
         files.append(File("-cmdline", *cmdline))
+    return files
+
+
+def _root_on(type: RootType, ending: str) -> Callable[[MachinePlan], list[File]]:
+    def files(machine: MachinePlan) -> list[File]:
+        kernel, cmdline, initrd = kernel_file(machine), cmdline_file(machine), root_initrd(machine, type)
+        step, output = root_disk(machine, type)
+        made = [File(ending, step, output, recipe=output == "recipe")]
+        if kernel is not None:
+            made.append(File("-kernel", *kernel))
+        if initrd is not None:
+            made.append(File("-initrd.img", *initrd, optional=True))
+        if cmdline is not None:
+            made.append(File("-cmdline", *cmdline))
+        return made
+
     return files
 
 
@@ -135,9 +155,31 @@ FORMATS: dict[str, Format] = {
         Format("tar", "the root filesystem as a tar, with kernel and command line in boot/", _tar),
         Format("docker", "the same tar with a Dockerfile, for docker build", _docker),
         Format("oci", "the root filesystem as an OCI image layout, ready to be pushed", _oci),
+        Format(
+            "kernel+squashfs",
+            "kernel, command line, and the root filesystem as SquashFS",
+            _root_on("squashfs", "-squashfs.img"),
+            True,
+            True,
+        ),
+        Format(
+            "kernel+erofs",
+            "kernel, command line, and the root filesystem as EROFS",
+            _root_on("erofs", "-erofs.img"),
+            True,
+        ),
+        Format(
+            "kernel+iso", "kernel, command line, and the root filesystem as an ISO", _root_on("iso9660", ".iso"), True
+        ),
         Format("tar-kernel-initrd", "kernel, initrd and command line in a tar", _kernel_initrd_tar),
         Format("iso-bios", "an ISO that boots by BIOS", _medium("bios-iso", ".iso", "iso-bios"), True),
         Format("iso-efi", "an ISO that boots by UEFI", _medium("efi-iso", "-efi.iso", "iso-efi"), True),
+        Format(
+            "iso-efi-initrd",
+            "an ISO that boots by UEFI, kernel and initrd in it as files",
+            _medium("efi-initrd-iso", "-efi-initrd.iso", "iso-efi-initrd"),
+            True,
+        ),
         Format(
             "iso-hybrid", "an ISO that boots by BIOS and UEFI", _medium("hybrid-iso", "-hybrid.iso", "iso-hybrid"), True
         ),

@@ -41,13 +41,18 @@ def _tar(machine: MachinePlan, name: str, kind: str, placed: list[Placed]) -> st
     return machine.add(Step(f"{name}:{machine.spec.name}", kind, params, inputs, None, machine.file_places()))
 
 
-def oci_layout(machine: MachinePlan) -> str:
-    """The step that makes the root filesystem, without kernel and command line, as an OCI image layout (`tree`)."""
+def container(machine: MachinePlan) -> str:
+    """The step that makes the root filesystem without the machine's kernel and command line as a tar (`recipe`)."""
     placed = machine.segments("tar")
     boot = {step.name for step in machine.steps if step.kind == "boot"}
-    root = _tar(machine, "container", "tar", [p for p in placed if p.step not in boot])
+    return _tar(machine, "container", "tar", [p for p in placed if p.step not in boot])
+
+
+def oci_layout(machine: MachinePlan) -> str:
+    """The step that makes the root filesystem, without kernel and command line, as an OCI image layout (`tree`)."""
     params = OciLayout(machine.spec.name, machine.style.architecture)
-    return machine.add(Step(f"oci:{machine.spec.name}", "oci-layout", params, (Input("tar", root, "recipe"),)))
+    inputs = (Input("tar", container(machine), "recipe"),)
+    return machine.add(Step(f"oci:{machine.spec.name}", "oci-layout", params, inputs))
 
 
 def kernel_file(machine: MachinePlan) -> tuple[str, str] | None:

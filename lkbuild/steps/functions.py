@@ -21,6 +21,8 @@ from lkbuild.steps.package_image import image_documents
 from lkbuild.steps.package_kernel import kernel_layer
 from lkbuild.steps.package_own import package_layer
 from lkbuild.steps.pull import deb, pull
+from lkbuild.steps.root_disk import root_disk, squashed_root
+from lkbuild.steps.root_initrd import root_initrd
 from lkbuild.steps.rootfs import docker, initrd, tar
 from lkbuild.steps.rpi3 import firmware, rpi3
 from lkbuild.steps.text import text
@@ -57,5 +59,8 @@ FUNCTIONS: dict[str, Callable[[Any, Work], None]] = {
     "firecracker-config": firecracker_config,
     "firmware": firmware,
     "rpi3": rpi3,
+    "root-disk": root_disk,
+    "squashed-root": squashed_root,
+    "root-initrd": root_initrd,
     "dockerfile": lambda params, work: work.doors.build_dockerfile(params, work),
 }

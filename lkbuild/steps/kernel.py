@@ -17,11 +17,13 @@ from lkbuild.steps.work import Work
 
 CONFIG = "boot/config-*"
 _READS_ZSTD = b"\nCONFIG_RD_ZSTD=y\n"
+_SQUASHFS_ZSTD = b"\nCONFIG_SQUASHFS_ZSTD=y\n"
 _MAX_CONFIG = 16 << 20
 
 
 def kernel(params: Kernel, work: Work) -> None:
-    """Writes `kernel`, `tar` and `ucode` (where wanted), `facts` (their modes) and `codec`: `zstd` or `gzip`.
+    """Writes `kernel`, `tar` and `ucode` (where wanted), `facts` (their modes), and what it reads: `codec` of an
+    initrd and `squashfs`, each `zstd` or `gzip`.
 
     StepError where the image lacks one of them.
     """
@@ -36,7 +38,9 @@ def kernel(params: Kernel, work: Work) -> None:
             )
     facts = {role: {"mode": found[name].entry.mode} for role, name in wanted.items()}
     work.output("facts").write_text(json.dumps(facts, sort_keys=True), "utf-8")
-    work.output("codec").write_text(_codec(work), "ascii")
+    config = _config(work)
+    work.output("codec").write_text("zstd" if _READS_ZSTD in config else "gzip", "ascii")
+    work.output("squashfs").write_text("zstd" if _SQUASHFS_ZSTD in config else "gzip", "ascii")
     if params.decompress:
         _decompress(work)
 
@@ -59,13 +63,15 @@ def _extract(wanted: Mapping[str, str], work: Work) -> dict[str, Found]:
     return found
 
 
-def _codec(work: Work) -> str:
-    """zstd if the kernel's configuration, beside it or inside it, says that it reads that; else gzip, which all do."""
+def _config(work: Work) -> bytes:
+    """The kernel's configuration, beside it or inside it, a newline before each line; where there is none, a newline.
+
+    What is not in it is not read: then it is gzip, which all kernels read.
+    """
     path = work.output("config")
     if path.stat().st_size > _MAX_CONFIG:
         raise StepError(f"the kernel's configuration has {path.stat().st_size} bytes, which is not believable")
-    config = path.read_bytes() or embedded_config(work.output("kernel"))
-    return "zstd" if _READS_ZSTD in b"\n" + config else "gzip"
+    return b"\n" + (path.read_bytes() or embedded_config(work.output("kernel")))
 
 
 def _decompress(work: Work) -> None:

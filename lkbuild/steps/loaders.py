@@ -19,6 +19,7 @@ PLACES: dict[LoaderRole, tuple[str, ...]] = {
     "isohdpfx": ("usr/lib/ISOLINUX/isohdpfx.bin", "usr/share/syslinux/isohdpfx.bin"),
     "stub": ("usr/lib/systemd/boot/efi/linux{efi}.efi.stub", "usr/lib/gummiboot/linux{efi}.efi.stub"),
     "systemd-boot": ("usr/lib/systemd/boot/efi/systemd-boot{efi}.efi", "usr/lib/gummiboot/gummiboot{efi}.efi"),
+    "busybox": ("usr/bin/busybox", "bin/busybox.static"),
 }
 _EFI = {"amd64": "x64", "arm64": "aa64", "386": "ia32", "riscv64": "riscv64"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lkbuild.digest import identity
 from lkbuild.disk.boot_disk import bios_disk, efi_disk, hybrid_disk
 from lkbuild.disk.boot_files import BiosDiskFiles, BiosIsoFiles, Bootable, unified
-from lkbuild.disk.boot_iso import bios_iso, efi_iso, hybrid_iso
+from lkbuild.disk.boot_iso import bios_iso, efi_initrd_iso, efi_iso, hybrid_iso
 from lkbuild.disk.extents import Extent, Slice
 from lkbuild.plan.media_kinds import LoaderRole, Medium
 from lkbuild.steps.rootfs import finish
@@ -56,5 +56,6 @@ MAKERS: dict[str, Maker] = {
     "bios-iso": lambda boot, loader, size, seed: bios_iso(boot, _bios_iso(loader), seed),
     "efi-iso": lambda boot, loader, size, seed: efi_iso(boot, loader("stub"), seed),
     "hybrid-iso": lambda boot, loader, size, seed: hybrid_iso(boot, _bios_iso(loader), loader("stub"), seed),
+    "efi-initrd-iso": lambda boot, loader, size, seed: efi_initrd_iso(boot, loader("systemd-boot"), seed),
     "uki": lambda boot, loader, size, seed: list(unified(boot, loader("stub")).extents),
 }

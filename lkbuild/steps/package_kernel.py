@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import lzma
 import os
 import re
-import sys
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,18 +18,12 @@ from lkbuild.packages.layout import matcher, merged, merged_target
 from lkbuild.packages.modules import SUFFIX, Module, index_files, module_name, needed, read_module
 from lkbuild.packages.params import KernelLayer, LayerEntry
 from lkbuild.steps.layer_tar import LayerTar, chunks
+from lkbuild.steps.module_file import MAX_MODULE, unpacked_module
 from lkbuild.steps.package_debian import Package, add_records, read_packages
 from lkbuild.steps.work import Work
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 MODULES = "usr/lib/modules"
 FIRMWARE = "usr/lib/firmware"
-MAX_MODULE = 256 << 20
-"""The most bytes a module may have once decompressed; the largest of Debian's have some 20 MB."""
 
 _KERNEL = re.compile(r"boot/vmlinu[xz]-(.+)")
 _CONFIG = re.compile(r"boot/config-(.+)")
@@ -122,19 +113,7 @@ def _bytes(path: str, codec: str | None, body: BinaryIO | None, size: int) -> It
         return ()
     if codec is None:
         return chunks(body, size)
-    data = body.read(min(size, MAX_MODULE + 1))
-    try:
-        if codec == "xz":
-            data = lzma.LZMADecompressor().decompress(data, MAX_MODULE + 1)
-        elif codec == "gz":
-            data = zlib.decompressobj(31).decompress(data, MAX_MODULE + 1)
-        else:
-            data = zstd.ZstdDecompressor().decompress(data, MAX_MODULE + 1)
-    except (lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
-        raise StepError(f"{path} cannot be decompressed: {error}") from error
-    if len(data) > MAX_MODULE:
-        raise StepError(f"{path} has over {MAX_MODULE} bytes, which no module has")
-    return (data,)
+    return (unpacked_module(path, codec, body.read(min(size, MAX_MODULE + 1))),)
 
 
 def _version(files: dict[str, _Spooled]) -> str:

@@ -1,0 +1,89 @@
+"""The door to programs that steps have work done by; so far that is `mksquashfs`.
+
+What a program writes depends on its version and on those of the libraries that compress for it.  They are part of the
+step's params, so that machines with other versions do not take each other's results for their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from lkbuild.errors import ToolError
+
+_SQUASHFS_VERSION = re.compile(r"mksquashfs version (?:\S*[^\d.\s])?((\d+)\.(\d+)\S*)")
+_OLDEST = (4, 5)
+"""The first mksquashfs that reads a tar."""
+
+_CODECS = re.compile(r"=> (\S*/lib(?:z|zstd|lzma|lz4|lzo2)\.so\S*)")
+_INSTALL = "sudo apt-get install squashfs-tools"
+_SAID = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that is installed: `version` is all that its bytes depend on, `files` is what that was found from."""
+
+    path: Path
+    version: str
+    files: tuple[Path, ...]
+
+
+def mksquashfs() -> Program:
+    """The `mksquashfs` of this machine; ToolError saying what to install where it is missing or too old."""
+    found = shutil.which("mksquashfs")
+    if found is None:
+        raise ToolError("kernel+squashfs needs the program mksquashfs, which is not installed", _INSTALL)
+    match = _SQUASHFS_VERSION.search(_output([found, "-version"]))
+    if match is None or (int(match[2]), int(match[3])) < _OLDEST:
+        what = f"is version {match[1]}" if match else "does not say its version"
+        raise ToolError(f"{found} {what}, and kernel+squashfs needs 4.5 or newer", "install a newer squashfs-tools")
+    codecs = [Path(name) for name in sorted(_CODECS.findall(_output(["ldd", found])))]
+    names = [os.path.realpath(codec).rpartition("/")[2] for codec in codecs]
+    return Program(Path(found), " ".join([match[1], *names]), (Path(found), *codecs))
+
+
+def feed(program: Program, arguments: Sequence[str], environment: Mapping[str, str], data: Iterable[bytes]) -> None:
+    """Run a program with `data` on its standard input; ToolError with what it said where it is not content.
+
+    Its environment is `environment` alone.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [program.path, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            env={"LC_ALL": "C", "TZ": "UTC", **environment},
+        )
+        try:
+            # A program that has ended before it read everything says itself why.
+            with contextlib.suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as pipe:
+                for piece in data:
+                    pipe.write(piece)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        status = process.wait()
+        if status:
+            said.seek(max(said.seek(0, os.SEEK_END) - _SAID, 0))
+            text = said.read().decode("utf-8", "replace").strip() or "it said nothing"
+            raise ToolError(f"{program.path.name} failed with status {status}: {text}")
+
+
+def _output(argv: Sequence[str]) -> str:
+    """What a program prints; empty where it cannot be run."""
+    try:
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")

@@ -95,7 +95,10 @@ class _Record:
 
 
 class _Iso:
-    """An ISO laid out: descriptors, continued fields, path tables, directories, catalogue, files, FAT image."""
+    """An ISO laid out: descriptors, path tables, directories, continued fields, catalogue, files, FAT image.
+
+    Continued fields stand behind all directories and before all files, or libarchive, which reads on, refuses them.
+    """
 
     def __init__(self, root: Inode, options: IsoOptions) -> None:
         self._root, self._options = root, options
@@ -107,7 +110,7 @@ class _Iso:
                 f"{count} directories (an ISO has at most {MAX_DIRECTORIES})", "choose kernel+squashfs or kernel+erofs"
             )
         self._at = _DESCRIPTORS + (3 if self._bootable else 2)
-        self._continued = Continuations(self._at)
+        self._continued = Continuations(0)
         self._names: dict[Inode, bytes] = {root: b"\0"}
         self._records = {directory: self._listed(directory) for directory in self._directories}
         self._places: dict[Inode, int] = {}
@@ -140,12 +143,12 @@ class _Iso:
         return made
 
     def _lay_out(self) -> None:
-        self._take(len(self._continued.data))
         self._table_size = sum(8 + round_up(len(self._names[each]), 2) for each in self._directories)
         self._tables = (self._take(self._table_size), self._take(self._table_size))
         self._sizes = {each: _directory_size(self._records[each]) for each in self._directories}
         for directory in self._directories:
             self._places[directory] = self._take(self._sizes[directory])
+        self._continue_at(self._take(len(self._continued.data)))
         self._catalogue = self._take(SECTOR) if self._bootable else 0
         shared = dict(self._options.efi.shared) if self._options.efi else {}
         self._files = [each for each in inodes(self._root) if each.size and each.entry.kind == "file"]
@@ -165,12 +168,17 @@ class _Iso:
             what = f"an ISO of {size_text(self._sectors * SECTOR)} (at most {size_text(MAX_SIZE)})"
             raise too_large(what, parts, "make the largest parts smaller")
 
+    def _continue_at(self, sector: int) -> None:
+        """Make the records again, whose lengths stay the same, now that it is known where their fields continue."""
+        self._continued = Continuations(sector)
+        self._records = {directory: self._listed(directory) for directory in self._directories}
+
     def write(self, seed: bytes) -> list[Extent]:
         made, options, efi = Layout(), self._options, self._options.efi
         made.put(_DESCRIPTORS * SECTOR, self._volume())
         end = (b"\xffCD001\1").ljust(SECTOR, b"\0")
         made.put((_DESCRIPTORS + 1) * SECTOR, el_torito.boot_record(self._catalogue) + end if self._bootable else end)
-        made.put((_DESCRIPTORS + (3 if self._bootable else 2)) * SECTOR, bytes(self._continued.data))
+        made.put(self._continued.first * SECTOR, bytes(self._continued.data))
         for order, sector in zip("<>", self._tables, strict=True):
             made.put(sector * SECTOR, self._path_table(order))
         for directory in self._directories:

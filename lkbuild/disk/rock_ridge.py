@@ -34,7 +34,7 @@ class Continuations:
     """The sectors, from `first` on, in which fields go on that have no room in their record."""
 
     def __init__(self, first: int) -> None:
-        self._first = first
+        self.first = first
         self.data = bytearray()
 
     def fit(self, fields: Sequence[bytes], room: int) -> bytes:
@@ -53,7 +53,7 @@ class Continuations:
             self.data += bytes(-len(self.data) % SECTOR)
         sector, offset = divmod(len(self.data), SECTOR)
         self.data += data
-        return _field(b"CE", both32(self._first + sector) + both32(offset) + both32(len(data)))
+        return _field(b"CE", both32(self.first + sector) + both32(offset) + both32(len(data)))
 
 
 def attributes(inode: Inode) -> list[bytes]:

@@ -222,7 +222,7 @@ KINDS: dict[str, Kind] = {
         Kind("tar", 1, Rootfs),
         Kind("text", 1, Text),
         Kind("loaders", 1, Loaders),
-        Kind("medium", 1, Medium),
+        Kind("medium", 2, Medium),
         Kind("converted", 1, Converted),
         Kind("kernel-initrd-tar", 1, KernelInitrdTar),
         Kind("docker", 1, Rootfs),

@@ -14,13 +14,20 @@ _INIT = """\
 # does where it needs no initrd.  When this gives up, the kernel panics, and does what panic= says.
 set -f
 export PATH=/bin
-device=/dev/vda type=@TYPE@ flags=ro delay=0 tries=300 init=
+device=/dev/vda type=@TYPE@ flags=ro delay=0 patience=30 init= known=
 
 fail() {
-    echo "root: $1" >&2
-    echo "root: block devices: $(ls -m /sys/class/block)" >&2
-    echo "root: say on the kernel's command line which it is: root=/dev/NAME; rootwait waits for it without end" >&2
+    echo "root: $1"
+    echo "root: block devices here:" $(ls /sys/class/block)
+    echo "root: the kernel's command line says which it is: root=/dev/NAME rootfstype=@TYPE@; rootwait waits for it"
+    sleep 1
     exit 1
+}
+
+# Seconds since the machine started.
+now() {
+    read -r up _ </proc/uptime
+    echo "${up%.*}"
 }
 
 # Load the driver of every device that is there.  The driver of a bus makes more devices appear, so until none does.
@@ -44,21 +51,20 @@ for word in $(cat /proc/cmdline); do
     rootfstype=*) type=${word#*=} ;;
     rootflags=*) flags=ro,${word#*=} ;;
     rootdelay=*) delay=${word#*=} ;;
-    rootwait) tries= ;;
+    rootwait) patience=1000000000 ;;
     init=*) init=${word#*=} ;;
     esac
 done
+
+drivers
 case $device in
 /dev/*) ;;
 *) fail "root=$device: only names of devices are understood here, /dev/vda for instance" ;;
 esac
-
-known=
 sleep "$delay"
-drivers
+end=$(($(now) + patience))
 until [ -b "$device" ]; do
-    [ "$tries" != 0 ] || fail "there is no $device"
-    tries=${tries:+$((tries - 1))}
+    [ "$(now)" -lt "$end" ] || fail "there is no $device"
     sleep 0.1
     drivers
 done

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from lkbuild.errors import LkbuildError, SpecError
 from tests.support.building import Built, digests, kinds, offline, run
 from tests.unit.disk_images import noise
+from tests.unit.test_packages_kernel import elf
 from tests.unit.test_steps_formats import ELF, IMAGE, bzimage
 
 SPEC = """\
@@ -285,3 +287,131 @@ def test_the_same_bytes_elsewhere(project: Project, tmp_path: Path, monkeypatch:
     build_rpi3(project)
     build_rpi3(other)
     assert digests(other.out) == digests(project.out)
+
+
+# -- roots on disks ----------------------------------------------------------------------------------------------------
+
+ROOTS = {"kernel+squashfs": "-squashfs.img", "kernel+erofs": "-erofs.img", "kernel+iso": ".iso"}
+
+
+def root_project(project: Project, builtin: str = "") -> str:
+    """A kernel with the file systems as modules, unless `builtin` names them; returns the package of busybox."""
+    package = project.root / "kernelpkg"
+    (package / "root").mkdir(parents=True, exist_ok=True)
+    (package / "build.yml").write_text("image: kernel\n")
+    (package / "root" / "kernel").write_bytes((project.root / "kernel").read_bytes())
+    names = ("squashfs", "erofs", "isofs", "virtio_pci", "virtio_blk")
+    modules = [name for name in names if name not in builtin.split()]
+    with tarfile.open(package / "root" / "kernel.tar", "w") as tar:
+        for path, data in (
+            ("modules.dep", "".join(f"kernel/{name}.ko:\n" for name in modules).encode()),
+            ("modules.builtin", "".join(f"kernel/{name}.ko\n" for name in builtin.split()).encode()),
+            *((f"kernel/{name}.ko", elf()) for name in modules),
+        ):
+            member = tarfile.TarInfo(f"usr/lib/modules/6/{path}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    spec = project.root / "machine.yml"
+    spec.write_text(spec.read_text().replace("conf/kernel:1", "'@pkg:./kernelpkg'"))
+    loaders = project.root / "loaders"
+    (loaders / "root" / "usr" / "bin").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(has("busybox"), loaders / "root" / "usr" / "bin" / "busybox")
+    (loaders / "build.yml").write_text("image: loaders\n")
+    return f"@pkg:{loaders}"
+
+
+@pytest.mark.parametrize("format", ROOTS)
+def test_a_root_on_a_disk_is_the_same_bytes_elsewhere(
+    format: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if format == "kernel+squashfs":
+        has("mksquashfs")
+    loaders = root_project(project)
+    built = project.build(format, bootloader=loaders)
+    assert sorted(built.wrote) == sorted(
+        ["machine-kernel", "machine-cmdline", "machine-initrd.img", f"machine{ROOTS[format]}"]
+    )
+    assert project.build(format, bootloader=loaders).wrote == ()
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    other = Project(project.root, tmp_path / "other-cache", tmp_path / "other-out")
+    other.build(format, bootloader=loaders)
+    assert digests(other.out) == digests(project.out)
+    motd = project.root / "machine.yml"
+    motd.write_text(motd.read_text().replace("panic=3", "panic=4"))
+    ran = kinds(project.build(format, bootloader=loaders).ran)
+    assert ran.keys() <= {"text"}, "the command line is no part of the root"
+
+
+def test_an_initrd_that_is_not_needed_is_not_there(project: Project) -> None:
+    loaders = root_project(project)
+    project.build("kernel+erofs", bootloader=loaders)
+    initrd = project.out / "machine-initrd.img"
+    assert initrd.exists()
+    loaders = root_project(project, builtin="squashfs erofs isofs virtio_pci virtio_blk")
+    assert "machine-initrd.img" not in project.build("kernel+erofs", bootloader=loaders).wrote
+    assert not initrd.exists(), "one of before is of another kernel"
+    again = project.build("kernel+erofs", bootloader=loaders)
+    assert (again.ran, again.wrote) == ((), ())
+    initrd.write_bytes(b"somebody's")
+    assert project.build("kernel+erofs", bootloader=loaders).wrote == ()
+    assert not initrd.exists()
+
+
+def test_a_kernel_that_cannot_read_its_root(project: Project) -> None:
+    loaders = root_project(project, builtin="squashfs isofs")
+    with tarfile.open(project.root / "kernelpkg" / "root" / "kernel.tar", "w") as tar:
+        for name, data in (("modules.dep", b"kernel/virtio_pci.ko:\n"), ("modules.builtin", b"kernel/isofs.ko\n")):
+            member = tarfile.TarInfo(f"lib/modules/6/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.raises(LkbuildError, match=r"machine\.yml:\d+.*this kernel has no erofs"):
+        project.build("kernel+erofs", bootloader=loaders)
+
+
+@pytest.mark.parametrize(
+    ("formats", "path"),
+    [
+        (("kernel+initrd", "kernel+erofs"), "machine-kernel"),
+        (("kernel+squashfs", "kernel+erofs"), "machine-kernel"),
+        (("kernel+iso", "iso-bios"), "machine.iso"),
+    ],
+)
+def test_formats_that_write_the_same_files(formats: tuple[str, str], path: str, project: Project) -> None:
+    if "kernel+squashfs" in formats:
+        has("mksquashfs")
+    loaders = root_project(project)
+    first, second = (f"build:machine:{format}" for format in formats)
+    with pytest.raises(LkbuildError, match=re.escape(f"{first} and {second} would both write ") + f".*{path}"):
+        project.build(*formats, bootloader=loaders)
+    assert not list(project.cache.glob("results/*/*")), "no step ran"
+
+
+def test_squashfs_without_the_program(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaders = root_project(project)
+    monkeypatch.setenv("PATH", str(project.root))
+    with pytest.raises(LkbuildError, match="mksquashfs, which is not installed"):
+        project.build("kernel+squashfs", bootloader=loaders)
+    assert not list(project.cache.glob("results/*/*"))
+
+
+def test_a_stamp_where_a_file_is_left_out(project: Project) -> None:
+    """Nothing to do is seen without a look at the graph, although one of the format's files is not there."""
+    loaders = root_project(project, builtin="squashfs erofs isofs virtio_pci virtio_blk")
+    environment = {**os.environ, "LKBUILD_CACHE": str(project.cache)}
+    images = Path(__file__).parents[1] / "conformance" / "images"
+    environment["PYTHONPATH"] = str(images.parents[2])
+    words = ["build", f"images={images}", "pull=never", "format=kernel+erofs", f"bootloader={loaders}", "machine.yml"]
+    program = [sys.executable, "-c", "import sys; from lkbuild.cli import main; sys.exit(main(sys.argv[1:]))"]
+
+    def build() -> str:
+        argv = [*program, *words, f"dir={project.out}"]
+        done = subprocess.run(argv, cwd=project.root, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    build()
+    build()
+    assert list(project.cache.glob("stamps/*"))
+    assert "nothing to do" in build()
+    (project.out / "machine-initrd.img").write_bytes(b"somebody's")
+    assert "nothing to do" not in build()
+    assert not (project.out / "machine-initrd.img").exists()

@@ -108,3 +108,31 @@ def test_half_a_machine_says_which_half_is_missing(tmp_path: Path) -> None:
 def test_where_the_state_is_kept(tmp_path: Path) -> None:
     assert find(lay(tmp_path, "m.iso")).state == tmp_path / "m-state"
     assert find(tmp_path / "m.iso").state == tmp_path / "m-state"
+
+
+SMALL = b"070701" + b"0" * 104 + b"sysroot\0" + bytes(100)
+"""The beginning of the initrd that kernel+squashfs and the like come with."""
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "expected"),
+    [
+        (["m-squashfs.img"], "m", "kernel=m-kernel initrd=m-initrd.img disk=m-squashfs.img raw"),
+        (["m-erofs.img"], "m", "kernel=m-kernel initrd=m-initrd.img disk=m-erofs.img raw"),
+        (["m.iso"], "m", "kernel=m-kernel initrd=m-initrd.img disk=m.iso raw"),
+        (["m.iso"], "m-initrd.img", "kernel=m-kernel initrd=m-initrd.img disk=m.iso raw"),
+        (["m.qcow2"], "m", "disk=m.qcow2 qcow2"),  # it alone is nothing to boot
+    ],
+)
+def test_a_small_initrd_belongs_to_a_root_on_a_disk(there: list[str], name: str, expected: str, tmp_path: Path) -> None:
+    lay(tmp_path, "m-kernel", *there)
+    (tmp_path / "m-initrd.img").write_bytes(SMALL)
+    assert shown(find(tmp_path / name)) == expected
+
+
+@pytest.mark.parametrize("other", [b"", SMALL[:100], SMALL.replace(b"sysroot", b"sysroo2"), b"\x1f\x8b" + SMALL])
+def test_an_initrd_that_is_the_machine_is_not_taken_for_it(other: bytes, tmp_path: Path) -> None:
+    lay(tmp_path, "m-kernel", "m-squashfs.img")
+    (tmp_path / "m-initrd.img").write_bytes(other)
+    assert shown(find(tmp_path / "m")) == "kernel=m-kernel initrd=m-initrd.img"
+    assert shown(find(tmp_path / "m", "kernel+squashfs")) == "kernel=m-kernel disk=m-squashfs.img raw"

@@ -23,7 +23,10 @@ from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.boot, pytest.mark.network]
 
-MEDIA = tuple(name for name, row in FORMATS.items() if row.loaders and name not in ("dynamic-vhd", "rpi3"))
+ROOTS = ("kernel+squashfs", "kernel+erofs", "kernel+iso")
+"""Each in a directory of its own, for all write a kernel."""
+
+MEDIA = tuple(name for name, row in FORMATS.items() if row.loaders and name not in ("dynamic-vhd", "rpi3", *ROOTS))
 """dynamic-vhd would be written where vhd is; rpi3 is for arm64."""
 
 
@@ -34,6 +37,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = Path(kept) if kept else tmp_path_factory.getbasetemp().parent / "packages-cache"
     out = tmp_path_factory.mktemp("media")
     run(BuildOptions(machines=((SPECS / "nginx.yml",),), cache=cache, directory=out, formats=MEDIA))
+    for name in ROOTS:
+        run(BuildOptions(machines=((SPECS / "nginx.yml",),), cache=cache, directory=out / name, formats=(name,)))
     return out
 
 
@@ -90,7 +95,7 @@ BOOTS = [
     ("iso-hybrid", False), ("raw-hybrid", True),
     ("iso-hybrid", True), ("raw-hybrid", False), ("iso-bios", False), ("iso-efi", True), ("raw-bios", False),
     ("raw-efi", True), ("qcow2-bios", False), ("qcow2-efi", True), ("qcow2-hybrid", True), ("aws", False),
-    ("vhd", False), ("vhdx", True), ("vmdk", False),
+    ("vhd", False), ("vhdx", True), ("vmdk", False), ("iso-efi-initrd", True), *((name, False) for name in ROOTS),
 ]  # fmt: skip
 REPRESENTATIVE = 2
 """How many of them are booted where not all are asked for."""
@@ -104,6 +109,8 @@ def test_it_boots(built: Path, tmp_path: Path, format: str, uefi: bool) -> None:
     options = MachineOptions(
         memory=1024, cpus=2, accel="tcg", uefi=uefi, publish=(Publish(port, 80, address="127.0.0.1"),)
     )
-    machine = Machine.of(options, media.find(built / "nginx", format), tmp_path / "state")
+    machine = Machine.of(
+        options, media.find(built / (format if format in ROOTS else "") / "nginx", format), tmp_path / "state"
+    )
     with Guest(machine, tmp_path / "console") as guest:
         assert guest.http_get(port, seconds=SECONDS).status == 200

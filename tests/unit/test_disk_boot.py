@@ -11,7 +11,7 @@ import pytest
 from lkbuild.digest import Digest
 from lkbuild.disk.boot_disk import bios_disk, efi_disk, hybrid_disk
 from lkbuild.disk.boot_files import BiosDiskFiles, BiosIsoFiles, Bootable, unified
-from lkbuild.disk.boot_iso import bios_iso, efi_iso, hybrid_iso
+from lkbuild.disk.boot_iso import bios_iso, efi_initrd_iso, efi_iso, hybrid_iso
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.disk.fat import Fat, FatOptions
 from lkbuild.disk.fat_geometry import Bits
@@ -217,6 +217,7 @@ def media(blobs: Blobs) -> dict[str, list[Extent]]:
         "hybrid.img": hybrid_disk(boot, disk_files(), loader("systemd-boot"), 100 * MIB, SEED),
         "bios.iso": bios_iso(boot, iso_files(), SEED),
         "efi.iso": efi_iso(boot, loader("stub"), SEED),
+        "efi-initrd.iso": efi_initrd_iso(boot, loader("systemd-boot"), SEED),
         "hybrid.iso": hybrid_iso(boot, iso_files(), loader("stub"), SEED),
     }
 
@@ -259,6 +260,25 @@ def test_isos_are_read_by_others(tmp_path: Path, name: str) -> None:
         partition.write_bytes(path.read_bytes()[start * 512 :])
         run("mcopy", "-i", partition, "::EFI/BOOT/BOOTX64.EFI", tmp_path / "machine.efi")
         assert "file format pei-x86-64" in run("objdump", "-h", tmp_path / "machine.efi")
+
+
+def test_an_iso_for_uefi_with_kernel_and_initrd_as_files(tmp_path: Path) -> None:
+    """The same two files, read from the ISO and from the system partition, beside systemd-boot and its menu."""
+    blobs = Blobs()
+    path = blobs.write(media(blobs)["efi-initrd.iso"], tmp_path / "efi-initrd.iso")
+    assert "No problems found" in run("sgdisk", "-v", path)
+    run("xorriso", "-osirrox", "on", "-indev", path, "-extract", "/", tmp_path / "iso")
+    start = int(run("sgdisk", "-i", "1", path).split("First sector: ")[1].split()[0])
+    partition, fat = tmp_path / "partition", tmp_path / "fat"
+    partition.write_bytes(path.read_bytes()[start * 512 :])
+    fat.mkdir()
+    run("mcopy", "-i", partition, "::kernel", "::initrd.img", "::EFI/BOOT/BOOTX64.EFI", fat)
+    for directory in (tmp_path / "iso", fat):
+        assert (directory / "kernel").read_bytes() == KERNEL
+        assert (directory / "initrd.img").read_bytes() == INITRD
+    assert (fat / "BOOTX64.EFI").read_bytes() == loader("systemd-boot")
+    entry = run("mtype", "-i", partition, "::loader/entries/linux.conf")
+    assert "linux /kernel\ninitrd /initrd.img\noptions console=ttyS0 quiet" in entry
 
 
 def test_payload_is_in_every_medium_once_and_at_pages() -> None:

@@ -40,6 +40,20 @@ def test_each_role_has_its_file(tmp_path: Path, params: Kernel, outputs: dict[st
     assert set(json.loads(store.read(result["facts"].digest))) >= set(outputs)
 
 
+@pytest.mark.parametrize(
+    ("config", "initrd", "squashfs"),
+    [
+        (b"CONFIG_RD_ZSTD=y\nCONFIG_SQUASHFS_ZSTD=y\n", b"zstd", b"zstd"),
+        (b"CONFIG_RD_ZSTD=y\n# CONFIG_SQUASHFS_ZSTD is not set\n", b"zstd", b"gzip"),
+        (b"CONFIG_SQUASHFS_ZSTD=y\n", b"gzip", b"zstd"),
+        (b"", b"gzip", b"gzip"),  # nothing is known of it
+    ],
+)
+def test_what_the_kernel_reads(tmp_path: Path, config: bytes, initrd: bytes, squashfs: bytes) -> None:
+    store, result = taken(tmp_path, Kernel(), {**FILES, "boot/config-6": config})
+    assert [store.read(result[role].digest) for role in ("codec", "squashfs")] == [initrd, squashfs]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"ucode: the kernel image has no file 'kernel\.ucode'"):
         taken(tmp_path, Kernel(ucode="kernel.ucode"))

@@ -159,8 +159,8 @@ FORMATS: dict[str, Format] = {
             "kernel+squashfs",
             "kernel, command line, and the root filesystem as SquashFS",
             _root_on("squashfs", "-squashfs.img"),
-            True,
-            True,
+            loaders=True,
+            mksquashfs=True,
         ),
         Format(
             "kernel+erofs",

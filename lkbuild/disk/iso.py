@@ -110,9 +110,9 @@ class _Iso:
                 f"{count} directories (an ISO has at most {MAX_DIRECTORIES})", "choose kernel+squashfs or kernel+erofs"
             )
         self._at = _DESCRIPTORS + (3 if self._bootable else 2)
-        self._continued = Continuations(0)
         self._names: dict[Inode, bytes] = {root: b"\0"}
-        self._records = {directory: self._listed(directory) for directory in self._directories}
+        self._records: dict[Inode, list[_Record]] = {}
+        self._continuing = self._list(self._directories, 0)
         self._places: dict[Inode, int] = {}
         self._lay_out()
 
@@ -121,6 +121,16 @@ class _Iso:
         self._at = round_up(self._at * SECTOR, align) // SECTOR
         at, self._at = self._at, self._at + -(-size // SECTOR)
         return at
+
+    def _list(self, directories: Iterable[Inode], first: int) -> list[Inode]:
+        """Make the records of directories, fields going on from sector `first`; returns those with such fields."""
+        self._continued, found = Continuations(first), list[Inode]()
+        for directory in directories:
+            before = len(self._continued.data)
+            self._records[directory] = self._listed(directory)
+            if len(self._continued.data) > before:
+                found.append(directory)
+        return found
 
     def _listed(self, directory: Inode) -> list[_Record]:
         """The records of a directory in their order."""
@@ -148,7 +158,8 @@ class _Iso:
         self._sizes = {each: _directory_size(self._records[each]) for each in self._directories}
         for directory in self._directories:
             self._places[directory] = self._take(self._sizes[directory])
-        self._continue_at(self._take(len(self._continued.data)))
+        # Now that it is known where fields continue, the records that say so, whose lengths stay the same.
+        self._list(self._continuing, self._take(len(self._continued.data)))
         self._catalogue = self._take(SECTOR) if self._bootable else 0
         shared = dict(self._options.efi.shared) if self._options.efi else {}
         self._files = [each for each in inodes(self._root) if each.size and each.entry.kind == "file"]
@@ -167,11 +178,6 @@ class _Iso:
             parts = [(each.entry.path.decode("utf-8", "replace"), each.size) for each in self._files]
             what = f"an ISO of {size_text(self._sectors * SECTOR)} (at most {size_text(MAX_SIZE)})"
             raise too_large(what, parts, "make the largest parts smaller")
-
-    def _continue_at(self, sector: int) -> None:
-        """Make the records again, whose lengths stay the same, now that it is known where their fields continue."""
-        self._continued = Continuations(sector)
-        self._records = {directory: self._listed(directory) for directory in self._directories}
 
     def write(self, seed: bytes) -> list[Extent]:
         made, options, efi = Layout(), self._options, self._options.efi

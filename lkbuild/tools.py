@@ -24,17 +24,22 @@ _OLDEST = (4, 5)
 """The first mksquashfs that reads a tar."""
 
 _CODECS = re.compile(r"=> (\S*/lib(?:z|zstd|lzma|lz4|lzo2)\.so\S*)")
+_STARTERS = (("unshare", "--map-root-user"), ("fakeroot",))
 _INSTALL = "sudo apt-get install squashfs-tools"
 _SAID = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that is installed: `version` is all that its bytes depend on, `files` is what that was found from."""
+    """A program that is installed: `version` is all that its bytes depend on, `files` is what that was found from.
+
+    `starter` goes before it on the command line.
+    """
 
     path: Path
     version: str
     files: tuple[Path, ...]
+    starter: tuple[str, ...] = ()
 
 
 def mksquashfs() -> Program:
@@ -48,7 +53,24 @@ def mksquashfs() -> Program:
         raise ToolError(f"{found} {what}, and kernel+squashfs needs 4.5 or newer", "install a newer squashfs-tools")
     codecs = [Path(name) for name in sorted(_CODECS.findall(_output(["ldd", found])))]
     names = [os.path.realpath(codec).rpartition("/")[2] for codec in codecs]
-    return Program(Path(found), " ".join([match[1], *names]), (Path(found), *codecs))
+    return Program(Path(found), " ".join([match[1], *names]), (Path(found), *codecs), _as_root())
+
+
+def _as_root() -> tuple[str, ...]:
+    """What starts a program so that it takes itself for root's; ToolError where nothing does.
+
+    mksquashfs gives the root directory to who calls it: `-root-uid` does nothing with `-tar` (4.5.1).
+    """
+    if os.getuid() == 0 == os.getgid():
+        return ()
+    for name, *words in _STARTERS:
+        found = shutil.which(name)
+        if found is not None and _output([found, *words, "id", "-u"]).strip() == "0":
+            return found, *words
+    raise ToolError(
+        "mksquashfs would make you the owner of the root directory, and neither unshare nor fakeroot can prevent it",
+        "sudo apt-get install fakeroot",
+    )
 
 
 def feed(program: Program, arguments: Sequence[str], environment: Mapping[str, str], data: Iterable[bytes]) -> None:
@@ -58,7 +80,7 @@ def feed(program: Program, arguments: Sequence[str], environment: Mapping[str, s
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [program.path, *arguments],
+            [*program.starter, program.path, *arguments],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=said,

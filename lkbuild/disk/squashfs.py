@@ -39,8 +39,9 @@ class SquashfsOptions:
 def arguments(output: str, options: SquashfsOptions) -> tuple[str, ...]:
     """The command that reads a tar and writes the file system to `output`.
 
-    What it writes depends on neither processors nor memory.  The root's attributes are given here, for with `-tar` the
-    entry `./` is ignored and its mode would be 0777.  ValueError for a level that the compressor has not.
+    What it writes depends on neither processors nor memory.  The root's mode is given here, for with `-tar` the entry
+    `./` is ignored and it would be 0777; its owner is the program's caller, who must be root (`-root-uid` does nothing
+    with `-tar`, 4.5.1).  ValueError for a level that the compressor has not.
     """
     # fmt: off
     command = [
@@ -48,8 +49,6 @@ def arguments(output: str, options: SquashfsOptions) -> tuple[str, ...]:
         "-comp", options.compressor,
         "-mem", f"{options.memory}M",
         "-root-mode", "0755",
-        "-root-uid", "0",
-        "-root-gid", "0",
     ]
     # fmt: on
     if options.level is not None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from lkbuild import tools
+from lkbuild.archive.entry import Entry
+from lkbuild.archive.tarwrite import END_OF_ARCHIVE, header, padding
+from lkbuild.disk.squashfs import SquashfsOptions, arguments, environment
 from lkbuild.errors import ToolError
 
 
@@ -110,3 +115,51 @@ def test_it_is_ended_where_there_is_nothing_to_feed(there: Path) -> None:
             {},
             (piece for piece in [b"x"] for _ in broken()),
         )
+
+
+def test_it_is_started_as_root_by_what_can_do_that(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(there, "echo 'mksquashfs version 4.5.1 (2022/03/17)'")
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    for name, script in (("unshare", "exit 1"), ("fakeroot", "echo 0")):
+        (there / name).write_text(f"#!/bin/sh\n{script}\n")
+        (there / name).chmod(0o755)
+    assert tools.mksquashfs().starter == (str(there / "fakeroot"),), "where namespaces are forbidden"
+    (there / "unshare").write_text("#!/bin/sh\necho 0\n")
+    assert tools.mksquashfs().starter == (str(there / "unshare"), "--map-root-user")
+    for name in ("unshare", "fakeroot"):
+        (there / name).write_text("#!/bin/sh\necho 1000\n")
+    with pytest.raises(ToolError, match="the owner of the root directory") as raised:
+        tools.mksquashfs()
+    assert raised.value.hint == "sudo apt-get install fakeroot"
+
+
+def test_anybody_makes_the_same_bytes(tmp_path: Path) -> None:
+    """As root, and in a process that is nobody's."""
+    if shutil.which("mksquashfs") is None or os.getuid() != 0:
+        pytest.skip("needs mksquashfs, and root to become another")
+    data = header(Entry(b"etc/motd", "file", 0o644, 5, 6, size=5)) + b"hello" + padding(5) + END_OF_ARCHIVE
+    where = Path(tempfile.mkdtemp())
+
+    def squash(path: Path) -> None:
+        options = SquashfsOptions()
+        tools.feed(tools.mksquashfs(), arguments(os.fspath(path), options)[1:], environment(options), [data])
+
+    try:
+        where.chmod(0o777)
+        squash(where / "root's")
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                squash(where / "nobody's")
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (where / "nobody's").stat().st_uid == 65534
+        assert (where / "nobody's").read_bytes() == (where / "root's").read_bytes()
+    finally:
+        shutil.rmtree(where)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from lkbuild.archive.entry import FIXED_TIME, Entry
 from lkbuild.disk import el_torito
@@ -73,11 +74,10 @@ def iso(members: Iterable[Member], options: IsoOptions, seed: bytes) -> list[Ext
 
     StepError for names of more than 253 bytes, more than 65535 directories, and more than 2 TiB.
     """
-    members = list(members)
     if options.bios is not None:
         program = options.bios.program
         entry = Entry(options.bios.path, "file", 0o444, mtime=options.time, size=len(program))
-        members.append(Member(entry, (Data(program),)))
+        members = chain(members, [Member(entry, (Data(program),))])
     return _Iso(tree(members), options).write(seed)
 
 

@@ -41,11 +41,13 @@ def arguments(output: str, options: SquashfsOptions) -> tuple[str, ...]:
 
     What it writes depends on neither processors nor memory.  The root's mode is given here, for with `-tar` the entry
     `./` is ignored and it would be 0777; its owner is the program's caller, who must be root (`-root-uid` does nothing
-    with `-tar`, 4.5.1).  ValueError for a level that the compressor has not.
+    with `-tar`, 4.5.1).  Files that are equal are stored each: to find them, the program reads back every file with the
+    size and 16-bit sum of another, which can take it hours, or end in `uncompress failed` (4.5.1).  ValueError for a level that the compressor has not.
     """
     # fmt: off
     command = [
         PROGRAM, "-", output, "-tar", "-noappend", "-quiet", "-no-progress", "-exit-on-error",
+        "-no-duplicates",
         "-comp", options.compressor,
         "-mem", f"{options.memory}M",
         "-root-mode", "0755",

@@ -42,7 +42,9 @@ def arguments(output: str, options: SquashfsOptions) -> tuple[str, ...]:
     What it writes depends on neither processors nor memory.  The root's mode is given here, for with `-tar` the entry
     `./` is ignored and it would be 0777; its owner is the program's caller, who must be root (`-root-uid` does nothing
     with `-tar`, 4.5.1).  Files that are equal are stored each: to find them, the program reads back every file with the
-    size and 16-bit sum of another, which can take it hours, or end in `uncompress failed` (4.5.1).  ValueError for a level that the compressor has not.
+    size and 16-bit sum of another, which can take it hours, or end in `uncompress failed` (4.5.1).
+
+    ValueError for a level that the compressor has not.
     """
     # fmt: off
     command = [

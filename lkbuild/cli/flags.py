@@ -121,6 +121,7 @@ BUILD_FLAGS = (
     Flag(("jobs", "n", "j"), "jobs", "steps carried out at once; as many as there are processors", "N"),
     Flag(("keep-going", "continue", "k"), "keep_going", "after a failure, do what does not depend on it", bare="yes"),
     Flag(("o",), "o", "write the one output to this file; - is standard output", "FILE"),
-    Flag(("no-sbom",), "ignored", "taken as `linuxkit` takes it; no SBOM is made in a build", bare="yes"),
+    Flag(("no-sbom",), "sbom", "the same as --sbom no, as `linuxkit` has it", bare="no"),
+    Flag(("no-provenance",), "provenance", "the same as --provenance no", bare="no"),
     Flag(("disable-content-trust",), "ignored", "taken as `moby` took it", bare="yes"),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from lkbuild.engine.options import BuildOptions, Compression, Profile, Pull
+from lkbuild.engine.options import LOCAL, BuildOptions, Compression, Profile, Pull, Sbom
 from lkbuild.engine.specs import closest, expand
 from lkbuild.errors import UsageError
 
@@ -53,6 +53,13 @@ BUILD_OPTIONS = (
     Option("size", "SIZE", "the size of disk images, such as 512M or 2G; megabytes without a unit"),
     Option("bootloader", "IMAGE", "where boot loaders come from, an image or @pkg:DIR; lkbuild's own where not said"),
     Option("decompress_kernel", "yes|no", "store the kernel decompressed"),
+    Option(
+        "sbom",
+        "spdx|cyclonedx|no",
+        "say what is in the machine: SPDX in it and beside the outputs; CycloneDX beside too",
+    ),
+    Option("supplier", "NAME", "who supplies the machine, for its SBOM; `local build` where not said"),
+    Option("provenance", "yes|no", "say where the outputs come from, beside them; yes where not said"),
     Option("json", "yes|no", "tell what happens as lines of JSON"),
     Option("quiet", "yes|no", "say only what is wrong"),
     Option("verbose", "yes|no", "say also why steps run, and which were done before"),
@@ -60,7 +67,7 @@ BUILD_OPTIONS = (
 
 _REPEATABLE = ("spec", "format", "images")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_FIXED = {"arch", "pull", "compression", "profile"}
+_FIXED = {"arch", "pull", "compression", "profile", "sbom"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,9 @@ def _options(
         profile=cast(Profile, single.get("profile", "dev")),
         decompress_kernel=_yes(single, "decompress_kernel"),
         bootloader=single.get("bootloader"),
+        sbom=cast(Sbom, single.get("sbom", "spdx")),
+        supplier=single.get("supplier", LOCAL),
+        provenance=single.get("provenance") != "no",
     )
     return replace(options, size=megabytes(single["size"])) if "size" in single else options
 

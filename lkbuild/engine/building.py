@@ -219,9 +219,10 @@ def store_writing() -> Writing:
 
 
 def _redirected(outputs: Sequence[Output], target: str) -> tuple[Output, ...]:
-    """The one output file written to `target` instead, where there is one."""
+    """The one output file written to `target` instead, where there is one, and nothing beside it."""
     if not target:
         return tuple(outputs)
+    outputs = [output for output in outputs if not output.beside]
     files = [file for output in outputs for file in output.files]
     if len(files) != 1:
         names = ", ".join(file.path.rpartition("/")[2] for file in files)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from lkbuild.contents.bill import ImageTitle
 from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, Platform, RunConfig
-from lkbuild.plan.images import PlannedLayout, pulled
+from lkbuild.plan.images import PlannedImage, PlannedLayout, pulled
 from lkbuild.plan.step import Input, Step
-from lkbuild.sources import Images
+from lkbuild.sources import Image, Images
 from lkbuild.spec.model import ImageName, Spec, Volume
 from lkbuild.store import Store
 
@@ -37,16 +39,29 @@ def planned_layout(found: Images, chosen: bool, store: Store, origin: Origin) ->
     for raw in [d.raw for d in documents] + [raw for i in found.images for raw in (i.manifest, i.config)]:
         blob = store.add(raw)
         blobs.setdefault(blob.digest, Input("", blob=blob.digest, size=blob.size))
+    images = list[PlannedImage]()
     for image in found.images:
-        step = pulled(found.reference, image.layers, RunConfig()).steps[0]
-        steps.append(Step(f"pull:{found.reference}/{image.digest.short}", step.kind, step.params, (), origin))
-        for n, layer in enumerate(image.layers):
-            blobs.setdefault(layer.digest, Input("", steps[-1].name, f"layer{n}", size=layer.size))
+        planned = pulled(image_name(image), found.reference, image.layers, image.sboms, RunConfig())
+        step = replace(planned.steps[0], name=f"pull:{found.reference}/{image.digest.short}", origin=origin)
+        steps.append(step)
+        outputs = tuple((step.name, f"layer{n}") for n in range(len(image.layers)))
+        if not image.platform.unknown:
+            images.append(replace(planned, steps=(step,), layers=outputs))
+        for output, layer in zip(outputs, image.layers, strict=True):
+            blobs.setdefault(layer.digest, Input("", *output, size=layer.size))
     heads = [image.descriptor for image in found.images] if chosen else [found.root.descriptor]
     inputs = tuple(
         Input(f"blob{n}", i.step, i.output, i.blob, i.size) for n, i in enumerate(dict(sorted(blobs.items())).values())
     )
-    return PlannedLayout(layout_index(heads, str(found.reference)), tuple(steps), inputs)
+    return PlannedLayout(layout_index(heads, str(found.reference)), tuple(steps), inputs, tuple(images))
+
+
+def image_name(image: Image) -> ImageTitle:
+    """What an image that was found is called: the same whether its digest was asked for, by a lock say, or found."""
+    reference = replace(image.reference, digest=None) if image.reference.tag else image.reference
+    publisher = reference.name.rpartition("/")[0]
+    architecture = image.platform.architecture
+    return ImageTitle(reference.name, str(reference), architecture, image.digest, image.index, publisher)
 
 
 def layout_index(heads: Iterable[Descriptor], name: str) -> str:

@@ -7,11 +7,12 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 
+from lkbuild.contents.bill import ImageTitle
 from lkbuild.digest import Digest
 from lkbuild.engine.dockerfiles import Dockerfiles
 from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Record
-from lkbuild.engine.layouts import planned_layout, platforms, whole_images
+from lkbuild.engine.layouts import image_name, planned_layout, platforms, whole_images
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.lock import Lock
@@ -64,6 +65,7 @@ class Gathering:
         self.dockerfiles = Dockerfiles(place, finder.platform.architecture, finder.sources.pull == "always")
         self._images: dict[Reference, Image] = {}
         self._read: dict[str, Package] = {}
+        self._sources: dict[str, tuple[tuple[str, Digest], ...]] = {}
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
         self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
 
@@ -108,7 +110,11 @@ class Gathering:
         files = self._files(spec, watch, problems)
         if problems:
             raise SpecError(problems)
-        return Materials(images, layouts, files)
+        named = (*wanted, *(name for _, name, _ in whole_images(spec)))
+        sources = [each for name in named if isinstance(name, PackageDir) for each in self._sources[name.path]]
+        sources += [(f"files: {f.path}", files[f.source][0]) for f in spec.files if f.source in files]
+        locked = None if lock is None else Digest.of(lock.encode().encode())
+        return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked)
 
     def _planned(self, name: ImageName, origin: Origin, lock: Lock | None, watch: Watch) -> PlannedImage:
         if isinstance(name, Reference):
@@ -116,7 +122,7 @@ class Gathering:
             watch.add_seen(self.finder.image_records(name))
             for layer in image.layers:
                 check_layer(layer.media_type)
-            return pulled(name, image.layers, RunConfig.from_config(image.config))
+            return pulled(image_name(image), name, image.layers, image.sboms, RunConfig.from_config(image.config))
         package, key = self._package(name, watch), (name.path, lock)
         if key not in self._packages:
             self._packages[key], self._records[key] = self._made(package, origin, lock)
@@ -141,6 +147,7 @@ class Gathering:
         package.check(architecture)
         tree = package.tree()
         entries = snapshot(tree, self.finder.take) if tree is not None else ()
+        self._sources[str(package.directory)] = _sources(package, entries)
         if package.kind == "dockerfile":
             return self._dockerfile(package, entries, origin)
         request = package.request(architecture)
@@ -160,7 +167,9 @@ class Gathering:
         run = RunConfig.from_config(self.finder.store.read(built.result["config"].digest))
         count = sum(output.startswith("layer") for output, _ in built.result.outputs)
         layers = tuple((built.step.name, f"layer{n}") for n in range(count))
-        return PlannedImage(run, (built.step,), layers), (memory.record(built.key),)
+        publisher, architecture = package.build.org or "", self.finder.platform.architecture
+        name = ImageTitle(package.name, architecture=architecture, publisher=publisher)
+        return PlannedImage(run, (built.step,), layers, name), (memory.record(built.key),)
 
     # -- volumes and files ---------------------------------------------------------------------------------------------
 
@@ -198,6 +207,14 @@ class Gathering:
                     origin = spec.origin("files", number, "source")
                     problems.append(Problem(origin, f"cannot read source {file.source!r}: {error.strerror}", _SOURCE))
         return found
+
+
+def _sources(package: Package, entries: tuple[TreeEntry, ...]) -> tuple[tuple[str, Digest], ...]:
+    """The files a package is made of, by its name and their paths below it."""
+    root = package.root.name if package.root is not None else ""
+    files = ((f"{package.name}/{root}/{each.path}", each.digest) for each in entries)
+    build = Digest.of_file(package.directory / "build.yml")
+    return (f"{package.name}/build.yml", build), *((name, digest) for name, digest in files if digest is not None)
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from lkbuild.digest import Digest, identity, plain
 from lkbuild.engine.stamp import Signature, signature
 from lkbuild.errors import LkbuildError
 from lkbuild.lock import read_deb
-from lkbuild.oci.image import ImageConfig, Manifest, Platform
+from lkbuild.oci.image import Descriptor, ImageConfig, Manifest, Platform
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
 from lkbuild.sources import Document, Image, Images
 from lkbuild.store import Result, Store
 
-_VERSION = 1
+_VERSIONS = {"reference": 2, "images": 2, "debian": 1}
 _NEVER: Signature = [0]
 """The signature of nothing: a record that others replaced meanwhile makes no stamp hold."""
 _WRONG_SHAPE = (LkbuildError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
@@ -92,7 +92,7 @@ def debian_key(request: DebianRequest) -> Digest:
 
 
 def _key(kind: str, **facts: object) -> Digest:
-    return identity({"kind": kind, "version": _VERSION, **facts})
+    return identity({"kind": kind, "version": _VERSIONS[kind], **facts})
 
 
 def _encode(store: Store, found: Images) -> Result:
@@ -110,6 +110,7 @@ def _encode(store: Store, found: Images) -> Result:
                 "digest": str(image.digest),
                 "index": str(image.index) if image.index else None,
                 "source": image.source,
+                "sboms": [[each.media_type, str(each.digest), each.size] for each in image.sboms],
             }
             for image in found.images
         ],
@@ -139,6 +140,7 @@ def _decode(store: Store, reference: Reference, result: Result) -> Images:
                 layers=Manifest.parse(manifest, about["media_type"]).layers,
                 diff_ids=parsed.diff_ids,
                 source=str(about["source"]),
+                sboms=tuple(Descriptor(a[0], Digest.parse(a[1]), int(a[2])) for a in about["sboms"]),
             )
         )
     return Images(reference, documents, tuple(images), str(facts["source"]))

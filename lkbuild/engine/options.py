@@ -9,6 +9,13 @@ from typing import Literal
 Pull = Literal["missing", "always", "never"]
 Compression = Literal["auto", "gzip", "zstd"]
 Profile = Literal["dev", "release"]
+Sbom = Literal["no", "spdx", "cyclonedx"]
+
+LOCAL = "local build"
+"""Who supplies a machine where nobody says."""
+
+RECORDED = ("arch", "compression", "profile", "decompress_kernel", "size", "bootloader", "sbom", "supplier")
+"""What stands in the provenance: the options outputs depend on.  Where things lie and are looked for does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,9 @@ class BuildOptions:
     `docker_host`: where the daemon listens, as DOCKER_HOST writes it; Dockerfiles are built there also without
     `docker`, which is for finding images.  `size`: MB, for formats that have one.
     `bootloader`: the image boot loaders are taken from, as a spec would name it; None is lkbuild's own package.
+    `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `supplier`: who makes it,
+    for that.  `provenance`: say where outputs come
+    from.
     """
 
     machines: tuple[tuple[Path, ...], ...]
@@ -38,3 +48,15 @@ class BuildOptions:
     decompress_kernel: bool = False
     size: int | None = None
     bootloader: str | None = None
+    sbom: Sbom = "spdx"
+    supplier: str = LOCAL
+    provenance: bool = True
+
+    @property
+    def recorded(self) -> tuple[tuple[str, str], ...]:
+        """The options in `RECORDED` that have a value, as words."""
+        values = ((name, getattr(self, name)) for name in RECORDED)
+        words = {True: "yes", False: "no"}
+        return tuple(
+            (name, words.get(v, str(v)) if isinstance(v, bool) else str(v)) for name, v in values if v is not None
+        )

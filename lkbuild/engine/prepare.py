@@ -120,6 +120,9 @@ def _plan(
         bootloader,
         options.size,
         _mksquashfs(options, specs, watch),
+        options.sbom,
+        options.supplier,
+        options.recorded if options.provenance else None,
     )
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:

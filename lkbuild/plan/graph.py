@@ -30,11 +30,15 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One format of one machine: what `build:NAME:FORMAT` writes."""
+    """One format of one machine: what `build:NAME:FORMAT` writes.
+
+    `beside`: it tells of the others, and is no form of the machine itself.
+    """
 
     machine: str
     format: str
     files: tuple[OutputFile, ...]
+    beside: bool = False
 
     @property
     def name(self) -> str:

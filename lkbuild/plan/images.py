@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lkbuild.contents.attestation import MAX_BYTES
+from lkbuild.contents.bill import ImageTitle
 from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, RunConfig
 from lkbuild.packages import Deb, Package, TreeEntry, file_inputs
@@ -13,14 +15,23 @@ from lkbuild.plan.kinds import Pull, PullLayer
 from lkbuild.plan.step import Input, Step
 from lkbuild.reference import Reference
 
+_UNNAMED = ImageTitle("")
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """`layers` are (step, output) pairs, the lowest layer first; `steps` make them, in order."""
+    """`layers` are (step, output) pairs, the lowest layer first; `steps` make them, in order.
+
+    `attested` are steps that bring what the image says of its own contents, `left` the sizes of what is too large for
+    that; they belong to no layer.
+    """
 
     run: RunConfig
     steps: tuple[Step, ...]
     layers: tuple[tuple[str, str], ...]
+    name: ImageTitle = _UNNAMED
+    attested: tuple[Step, ...] = ()
+    left: tuple[int, ...] = ()
 
     def inputs(self) -> tuple[Input, ...]:
         """The layers as inputs `layer0`, `layer1`, … of a step."""
@@ -32,18 +43,27 @@ class PlannedLayout:
     """An image kept whole: its index.json, and its blobs as inputs `blob<N>`, had from a step or known by digest.
 
     `index` is empty where a step makes the manifest: the input `manifest`, one of the blobs, is what it is to list.
+    `images` are those it holds.
     """
 
     index: str
     steps: tuple[Step, ...]
     blobs: tuple[Input, ...]
+    images: tuple[PlannedImage, ...] = ()
 
 
-def pulled(reference: Reference, layers: Iterable[Descriptor], run: RunConfig) -> PlannedImage:
-    """An image whose layers are fetched from where it was found."""
+def pulled(
+    name: ImageTitle, reference: Reference, layers: Iterable[Descriptor], sboms: Iterable[Descriptor], run: RunConfig
+) -> PlannedImage:
+    """An image whose layers, and the SBOMs attached to it, are fetched from where it was found."""
     wanted = tuple(PullLayer(layer.digest, layer.size) for layer in layers)
     step = Step(f"pull:{reference}", "pull", Pull(wanted, reference))
-    return PlannedImage(run, (step,), tuple((step.name, f"layer{n}") for n in range(len(wanted))))
+    sboms = tuple(sboms)
+    brought = tuple(PullLayer(each.digest, each.size) for each in sboms if each.size <= MAX_BYTES)
+    attested = (Step(f"attestation:{reference}", "pull", Pull(brought, reference)),) if brought else ()
+    left = tuple(each.size for each in sboms if each.size > MAX_BYTES)
+    outputs = tuple((step.name, f"layer{n}") for n in range(len(wanted)))
+    return PlannedImage(run, (step,), outputs, name, attested, left)
 
 
 def packaged(
@@ -67,7 +87,8 @@ def packaged(
             inputs += (Input("debian", *layers[0]),)
         steps.append(Step(f"package:{package.name}", "package-layer", above, inputs, origin))
         layers.append((steps[-1].name, "layer"))
-    return PlannedImage(package.run_config(architecture), tuple(steps), tuple(layers))
+    name = ImageTitle(package.name, architecture=architecture, publisher=package.build.org or "")
+    return PlannedImage(package.run_config(architecture), tuple(steps), tuple(layers), name)
 
 
 def packaged_layout(
@@ -84,4 +105,4 @@ def packaged_layout(
     made = ((documents.name, "manifest"), (documents.name, "config"), *dict.fromkeys(planned.layers))
     blobs = tuple(Input(f"blob{n}", step, output) for n, (step, output) in enumerate(made))
     steps = planned.steps if built else (*planned.steps, documents)
-    return PlannedLayout("", steps, (*blobs, Input("manifest", documents.name, "manifest")))
+    return PlannedLayout("", steps, (*blobs, Input("manifest", documents.name, "manifest")), (planned,))

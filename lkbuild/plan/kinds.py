@@ -19,6 +19,7 @@ from lkbuild.packages.params import (
     KernelLayer,
     PackageLayer,
 )
+from lkbuild.plan.contents_kinds import Hashes, ImageContents, KernelRelease, MachineContents, Provenance
 from lkbuild.plan.media_kinds import (
     Converted,
     FirecrackerConfig,
@@ -234,5 +235,11 @@ KINDS: dict[str, Kind] = {
         Kind("root-disk", 1, RootDisk),
         Kind("squashed-root", 1, SquashedRoot),
         Kind("root-initrd", 1, RootInitrd),
+        Kind("image-contents", 1, ImageContents),
+        Kind("kernel-release", 1, KernelRelease),
+        Kind("spdx", 1, MachineContents),
+        Kind("cyclonedx", 1, MachineContents),
+        Kind("hashes", 1, Hashes),
+        Kind("provenance", 1, Provenance),
     )
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
+from lkbuild.plan import contents
 from lkbuild.plan.graph import StepSet, renamed
 from lkbuild.plan.images import PlannedImage, PlannedLayout
 from lkbuild.plan.kinds import (
@@ -33,14 +35,22 @@ from lkbuild.spec.model import Container, File, ImageName, PackageDir, Spec
 
 FIRST_UID = 100
 
+Sbom = Literal["no", "spdx", "cyclonedx"]
+"""Which documents say what is in a machine: none, SPDX's, or both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What was found before planning: images by name, images kept whole by volume, local files by absolute path."""
+    """What was found before planning: images by name, images kept whole by volume, local files by absolute path.
+
+    For the provenance: `sources` are all local files by what they are called, and `lock` is the lock file's digest.
+    """
 
     images: Mapping[ImageName, PlannedImage]
     layouts: Mapping[str, PlannedLayout] = field(default_factory=dict)
     files: Mapping[str, tuple[Digest, int]] = field(default_factory=dict)
+    sources: tuple[tuple[str, Digest], ...] = ()
+    lock: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,9 @@ class Style:
     """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
 
     `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one; `mksquashfs` is the
-    version of the program (see `tools`), where a format needs it.
+    version of the program (see `tools`), where a format needs it.  `sbom`: the machine holds a list of what is in it,
+    and one lies beside the outputs, by which `supplier` made it.  `recorded`: the options that stand in the provenance;
+    None where none is wanted.
     """
 
     compression: str = "auto"
@@ -58,6 +70,9 @@ class Style:
     bootloader: ImageName | None = None
     size: int | None = None
     mksquashfs: str = ""
+    sbom: Sbom = "no"
+    supplier: str = "local build"
+    recorded: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,10 @@ class MachinePlan:
     def add(self, step: Step) -> str:
         """Put a step into the plan, unless it is there; returns its name in it, which another may have had before."""
         return self._steps.add(step)
+
+    def add_all(self, steps: Iterable[Step]) -> dict[str, str]:
+        """Put steps into the plan that name each other; returns the names they have in it."""
+        return self._steps.add_all(steps)
 
     def image(self, name: ImageName) -> tuple[Input, ...]:
         """The layers of an image as inputs; its steps are added."""
@@ -140,7 +159,16 @@ class MachinePlan:
         placed += self._container_segments(archive)
         if self.spec.files:
             placed.append(self._files_segment(archive))
+        sbom = contents.segment(self, archive)
+        if sbom is not None:
+            placed.append(self._place("sbom", sbom, archive))
         return placed
+
+    def containers(self) -> Iterator[tuple[str, Container]]:
+        """Every container at its place below containers/, such as `onboot/000-sysctl` and `services/nginx`."""
+        for section, number, container in _containers(self.spec):
+            place = container.name if section == "services" else f"{number:03d}-{container.name}"
+            yield f"{section}/{place}", container
 
     def _place(self, owner: str, step: Step, archive: str) -> Placed:
         """NB: `.tar` stands where no name of a service or volume can, or a service `web.tar` would clash with `web`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lkbuild.errors import UsageError
 from lkbuild.plan import media
+from lkbuild.plan.beside import beside
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
 from lkbuild.plan.root_disk import root_disk, root_initrd
@@ -48,13 +49,14 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
     UsageError for an unknown format; `plan.possible` says beforehand which cannot be made of this spec.
     """
     machine = MachinePlan(spec, materials, style)
-    outputs = []
+    outputs = list[Output]()
     for name in dict.fromkeys(formats):
         files = tuple(
             OutputFile(str(directory / f"{spec.name}{f.ending}"), f.step, f.output, f.recipe, f.tree, f.optional)
             for f in known_format(name).files(machine)
         )
         outputs.append(Output(spec.name, name, files))
+    outputs += beside(machine, tuple(outputs), str(directory / spec.name))
     return Graph(machine.steps, tuple(outputs))
 
 

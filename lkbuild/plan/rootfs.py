@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lkbuild.plan.kinds import Rootfs, Text
-from lkbuild.plan.machine import MachinePlan, Placed
 from lkbuild.plan.media_kinds import OciLayout
 from lkbuild.plan.step import Input, Step
+
+if TYPE_CHECKING:
+    from lkbuild.plan.machine import MachinePlan, Placed
 
 
 def initrd(machine: MachinePlan) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lkbuild.contents.attestation import PREDICATE
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
 from lkbuild.oci.image import (
@@ -28,6 +29,12 @@ MAX_DEPTH = 4
 """How deep indexes may be nested."""
 MAX_ENTRIES = 1000
 """How many manifests one reference may lead to."""
+
+_ATTESTATION_TYPE = "vnd.docker.reference.type"
+_ATTESTED = "vnd.docker.reference.digest"
+_PREDICATE = "in-toto.io/predicate-type"
+_MAX_SBOMS = 4
+"""How many SBOMs of one image are read; there is one for each stage of a build that was scanned."""
 
 Progress = Callable[[Descriptor, int], None]
 """Called with a blob and the number of its bytes that are here by now, from the thread that fetches it."""
@@ -57,7 +64,7 @@ class Image:
 
     `reference` is as asked; `digest` that of the manifest; `index` that of the index the reference named, if it named
     one.  `platform` is what the config says, unknown/unknown for an attestation.  `diff_ids` go with `layers`.
-    `source` says where it was found, for people and for provenance.
+    `source` says where it was found, for people and for provenance.  `sboms` are what the index has about its contents.
     """
 
     reference: Reference
@@ -70,6 +77,7 @@ class Image:
     layers: tuple[Descriptor, ...]
     diff_ids: tuple[Digest, ...]
     source: str
+    sboms: tuple[Descriptor, ...] = ()
 
     @property
     def pinned(self) -> Reference:
@@ -167,12 +175,15 @@ class Source(ABC):
         """The image `reference` names for `platform`.  ImageError: it is here, but broken, or access is denied."""
         try:
             root = document = self.find(reference, platform)
+            entries: tuple[Descriptor, ...] = ()
             for _ in range(MAX_DEPTH):
                 parsed = parse_manifest(document.raw, document.media_type)
                 if isinstance(parsed, Manifest):
                     image = self._image(reference, document, None if document is root else root.digest)
+                    image = replace(image, sboms=self._sboms(reference, entries, image.digest))
                     return self._misfit(image, platform) or image
-                entry = choose(parsed.manifests, platform)
+                entries = parsed.manifests
+                entry = choose(entries, platform)
                 if entry is None:
                     return Missing(self.where(reference), _platforms_there(parsed.manifests, platform))
                 document = self._document(reference, entry)
@@ -198,6 +209,7 @@ class Source(ABC):
                     return Missing(where, _platforms_there(leaves, platforms[chosen.index(None)]))
                 wanted = dict.fromkeys(entry for entry in chosen if entry)
             images = [self._image(reference, self._document(reference, leaf), root.digest) for leaf in wanted]
+            images = [replace(each, sboms=self._sboms(reference, leaves, each.digest)) for each in images]
             return Images(reference, tuple(documents), tuple(images), where)
         except AbsentError as absent:
             return Missing(where, absent.message, absent.hint)
@@ -219,6 +231,23 @@ class Source(ABC):
                 yield from self._leaves(reference, self._document(reference, entry), documents, depth + 1)
             elif entry.media_type in MANIFEST_TYPES:
                 yield entry
+
+    def _sboms(self, reference: Reference, entries: Iterable[Descriptor], image: Digest) -> tuple[Descriptor, ...]:
+        """What an index has about the contents of `image`, as BuildKit attaches it; nothing where it is not here.
+
+        https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+        """
+        for entry in entries:
+            if entry.annotation(_ATTESTATION_TYPE) != "attestation-manifest" or entry.media_type not in MANIFEST_TYPES:
+                continue
+            if entry.annotation(_ATTESTED) == str(image):
+                try:
+                    manifest = Manifest.parse(self._document(reference, entry).raw, entry.media_type)
+                except AbsentError:
+                    return ()
+                found = tuple(layer for layer in manifest.layers if layer.annotation(_PREDICATE) == PREDICATE)
+                return found[:_MAX_SBOMS] if self.missing_blobs(reference, found) is None else ()
+        return ()
 
     def _document(self, reference: Reference, descriptor: Descriptor) -> Document:
         return Document(self.read(reference, descriptor, MAX_MANIFEST), descriptor.media_type, descriptor.digest)

@@ -5,14 +5,13 @@ A layer's digest is that of a file which is only written when the layout is: its
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.disk.extents import Data
-from lkbuild.disk.layout import read
 from lkbuild.plan.media_kinds import OciLayout
 from lkbuild.steps.oci_layers import layers
+from lkbuild.steps.provenance import digest_of
 from lkbuild.steps.rootfs import refer
 from lkbuild.steps.work import Work
 from lkbuild.store.recipe import Recipe, Tree
@@ -21,14 +20,12 @@ _TYPE = "application/vnd.oci.image"
 _CREATED = "2017-04-18T16:30:00Z"
 """`archive.entry.FIXED_TIME` as text."""
 
-_PROGRESS = 1 << 24
-
 
 def oci_layout(params: OciLayout, work: Work) -> None:
     """Writes `tree`."""
     files: dict[str, Recipe] = {}
     found = layers(Recipe.decode(work.input("tar").read_bytes()), work.store.open_blob)
-    described = [_blob(files, f"{_TYPE}.layer.v1.tar", layer, _digest(layer, work)) for layer in found]
+    described = [_blob(files, f"{_TYPE}.layer.v1.tar", layer, digest_of(layer, work)) for layer in found]
     config = {
         "architecture": params.architecture,
         "config": {"Entrypoint": ["/bin/rc.init"], "WorkingDir": "/"},
@@ -64,13 +61,3 @@ def _blob(files: dict[str, Recipe], media_type: str, recipe: Recipe, digest: Dig
     """Add a blob to the layout; returns its descriptor."""
     files[f"blobs/sha256/{digest.hex}"] = recipe
     return {"digest": str(digest), "mediaType": media_type, "size": recipe.size}
-
-
-def _digest(layer: Recipe, work: Work) -> Digest:
-    found, done, said = hashlib.sha256(), 0, 0
-    for piece in read(layer.extents, work.store.open_blob):
-        found.update(piece)
-        done += len(piece)
-        if done - said >= _PROGRESS:
-            work.progress(said := done, layer.size)
-    return Digest("sha256", found.hexdigest())

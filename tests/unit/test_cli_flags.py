@@ -23,7 +23,7 @@ from lkbuild.errors import UsageError
         (["--pull=true"], [("pull", "always")], []),
         (["--pull=never"], [("pull", "never")], []),
         (["--pull=false"], [("pull", "missing")], []),
-        (["--docker", "--no-sbom"], [("docker", "yes"), ("ignored", "yes")], []),
+        (["--docker", "--no-sbom"], [("docker", "yes"), ("sbom", "no")], []),
         (["--docker=false"], [("docker", "no")], []),
         (["--decompress-kernel"], [("decompress_kernel", "yes")], []),
         (["--size", "512M"], [("size", "512M")], []),

@@ -100,6 +100,9 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         "decompress_kernel": "yes",
         "size": "2G",
         "bootloader": "linuxkit/mkimage-iso-bios",
+        "sbom": "cyclonedx",
+        "supplier": "Example Ltd",
+        "provenance": "no",
     }
     expected = BuildOptions(
         machines=((Path("a.yml"),),),
@@ -116,6 +119,9 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         decompress_kernel=True,
         size=2048,
         bootloader="linuxkit/mkimage-iso-bios",
+        sbom="cyclonedx",
+        supplier="Example Ltd",
+        provenance=False,
     )
     assert order(list(words.items()), HERE).options == expected
     shown = {"json", "quiet", "verbose", "offline"}

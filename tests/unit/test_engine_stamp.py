@@ -103,6 +103,9 @@ OTHERS = {
     "profile": _with(profile="release"),
     "decompress_kernel": _with(decompress_kernel=True),
     "size": _with(size=512),
+    "sbom": _with(sbom="cyclonedx"),
+    "supplier": _with(supplier="Example Ltd"),
+    "provenance": _with(provenance=False),
     "-o": Request(REQUEST.options, "/somewhere"),
 }
 

@@ -15,6 +15,7 @@ VERBS = {
     "lock": "write lock files beside specs; what is locked already stays",
     "update": "write lock files anew, as registries and package archives are now",
     "list": "list output formats; with specs, their tasks and how they stand",
+    "sbom": "list what is in a machine: packages, versions, licences",
     "cache": "see, shrink and check the cache: ls, gc, verify",
     "schema": "print the JSON schema of specs",
     "version": "print the version",

@@ -57,7 +57,21 @@ class Told:
     text: str
 
 
-Event = Started | Progressed | Finished | Wrote | Said | Told
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """A package of a machine: the places and the image it is in, and what is known of it ("" what is not)."""
+
+    machine: str
+    places: str
+    image: str
+    package: str
+    version: str
+    license: str
+    supplier: str
+    purl: str
+
+
+Event = Started | Progressed | Finished | Wrote | Said | Told | Contains
 Listener = Callable[[Event], None]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lkbuild.contents import cyclonedx, spdx
-from lkbuild.contents.bill import Bill, Listed
+from lkbuild.contents.bill import Bill, Listed, Used
 from lkbuild.contents.model import Contents
 from lkbuild.disk.release import kernel_release
+from lkbuild.errors import StepError
 from lkbuild.plan.contents_kinds import KernelRelease, MachineContents
 from lkbuild.steps.work import Work
 
@@ -32,7 +33,19 @@ def cyclonedx_document(params: MachineContents, work: Work) -> None:
 
 def bill(params: MachineContents, work: Work) -> Bill:
     """The machine's contents, of the inputs `contents<N>` and `kernel`, where it has one."""
-    contents = [Contents.decode(item.path.read_bytes()) for item in work.numbered("contents")]
-    images = tuple(Listed(used, found) for used, found in zip(params.images, contents, strict=True))
-    kernel = work.input("kernel").read_text("ascii")[:_MAX_RELEASE] if "kernel" in work.inputs else None
-    return Bill(params.name, params.architecture, params.supplier, kernel, images)
+    kernel = work.input("kernel").read_bytes() if "kernel" in work.inputs else None
+    return bill_of(params, [item.path.read_bytes() for item in work.numbered("contents")], kernel)
+
+
+def bill_of(params: MachineContents, contents: list[bytes], kernel: bytes | None) -> Bill:
+    """The same of what the inputs hold."""
+    images = listed(params.images, contents)
+    release = None if kernel is None else kernel[:_MAX_RELEASE].decode("ascii", "replace")
+    return Bill(params.name, params.architecture, params.supplier, release, images)
+
+
+def listed(images: tuple[Used, ...], contents: list[bytes]) -> tuple[Listed, ...]:
+    """Each image with its contents, which stand in the same order; StepError where there are not as many."""
+    if len(images) != len(contents):
+        raise StepError(f"{len(contents)} lists of contents for {len(images)} images", "build again")
+    return tuple(Listed(used, Contents.decode(data)) for used, data in zip(images, contents, strict=True))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 
-from lkbuild.contents.bill import Listed
-from lkbuild.contents.model import Contents
 from lkbuild.contents.provenance import statement
 from lkbuild.digest import Digest, canonical
 from lkbuild.disk.layout import read
-from lkbuild.errors import StepError
 from lkbuild.plan.contents_kinds import Hashes, Provenance
+from lkbuild.steps.machine_contents import listed
 from lkbuild.steps.work import Work
 from lkbuild.store.recipe import Recipe, Tree, whole
 
@@ -50,8 +48,5 @@ def provenance(params: Provenance, work: Work) -> None:
     for name, item in zip(params.subjects, work.numbered("hashes"), strict=True):
         for path, text in json.loads(item.path.read_bytes()).items():
             subjects[f"{name}/{path}" if path else name] = Digest.parse(text)
-    contents = [Contents.decode(item.path.read_bytes()) for item in work.numbered("contents")]
-    if len(contents) != len(params.images):
-        raise StepError(f"{len(contents)} lists of contents for {len(params.images)} images", "build again")
-    images = [Listed(used, found) for used, found in zip(params.images, contents, strict=True)]
+    images = listed(params.images, [item.path.read_bytes() for item in work.numbered("contents")])
     work.output("statement").write_bytes(statement(subjects, params.made, images))

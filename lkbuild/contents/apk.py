@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lkbuild.contents.model import Component
 from lkbuild.contents.purl import Distribution, apk_purl
-from lkbuild.contents.text import homepage, line, name
+from lkbuild.contents.text import homepage, line, name, word
 
 DATABASES = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 """Where the database lies; newer releases with a merged /usr have it at the second."""
@@ -33,7 +33,7 @@ def parse(data: bytes, where: Distribution) -> tuple[list[Component], list[str]]
 
 
 def _component(record: dict[str, str], where: Distribution) -> Component | None:
-    package, version, architecture = name(record.get("P")), name(record.get("V")), name(record.get("A"))
+    package, version, architecture = (word(record.get(key)) for key in "PVA")
     if not package or not version:
         return None
     return Component(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from lkbuild.archive.deb import fields
 from lkbuild.contents.model import Component
 from lkbuild.contents.purl import Distribution, deb_purl
-from lkbuild.contents.text import homepage, line, name
+from lkbuild.contents.text import homepage, line, name, word
 
 STATUS = "var/lib/dpkg/status"
 STATUS_DIRECTORY = "var/lib/dpkg/status.d"
@@ -50,10 +50,10 @@ def component(record: Mapping[str, str], where: Distribution, digest: str = "") 
 
     Where the image does not say whose packages it has, Ubuntu's are told by their maintainer, which it always sets.
     """
-    package, version = name(record.get("package")), name(record.get("version"))
+    package, version = word(record.get("package")), word(record.get("version"))
     if not package or not version:
         return None
-    architecture, supplier = name(record.get("architecture")), line(record.get("maintainer"))
+    architecture, supplier = word(record.get("architecture")), line(record.get("maintainer"))
     if not where.vendor and _UBUNTU.search(supplier):
         where = Distribution("ubuntu")
     return Component(

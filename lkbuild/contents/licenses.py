@@ -25,7 +25,7 @@ Ruby Sleepycat TCL Unicode-DFS-2016 Unlicense UPL-1.0 Vim W3C WTFPL X11 Zlib ZPL
 _EXCEPTIONS = """
 Autoconf-exception-2.0 Autoconf-exception-3.0 Bison-exception-2.2 Bootloader-exception Classpath-exception-2.0
 Font-exception-2.0 GCC-exception-2.0 GCC-exception-3.1 Libtool-exception Linux-syscall-note LLVM-exception
-OpenSSL-exception openvpn-openssl-exception
+openvpn-openssl-exception
 """
 KNOWN = frozenset(_KNOWN.split())
 EXCEPTIONS = frozenset(_EXCEPTIONS.split())

@@ -21,13 +21,13 @@ def purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping
     """The canonical purl of these parts; qualifiers without a value are left out."""
     path = "/".join(_quoted(part) for part in (*namespace.split("/"), name) if part)
     found = sorted((key, value) for key, value in (qualifiers or {}).items() if value)
-    query = "&".join(f"{key}={_quoted(value)}" for key, value in found)
+    query = "&".join(f"{key}={_quoted(value, ':/')}" for key, value in found)
     return f"pkg:{kind}/{path}{f'@{_quoted(version)}' if version else ''}{f'?{query}' if query else ''}"
 
 
-def _quoted(text: str) -> str:
-    """Percent-encoded; the colon is not (purl-spec, "Character encoding")."""
-    return quote(text, safe=":")
+def _quoted(text: str, safe: str = ":") -> str:
+    """Percent-encoded; the colon is not (purl-spec, "Character encoding"), nor in a qualifier the slash."""
+    return quote(text, safe=safe)
 
 
 def deb_purl(name: str, version: str, architecture: str, where: Distribution) -> str:

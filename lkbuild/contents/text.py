@@ -7,6 +7,7 @@ import re
 MAX_NAME = 256
 MAX_LINE = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_WORD = re.compile(r"[A-Za-z0-9._][A-Za-z0-9.+~:_^-]*")
 _HOMEPAGE = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
@@ -19,6 +20,12 @@ def name(text: object) -> str:
     """A name or a version; "" where there is none, or one that is too long to be one (cut, it would be another's)."""
     whole = line(text, MAX_NAME + 1)
     return whole if len(whole) <= MAX_NAME else ""
+
+
+def word(text: object) -> str:
+    """A package's name, version or architecture as dpkg and apk write them; "" for what is none."""
+    found = line(text, MAX_NAME + 1)
+    return found if len(found) <= MAX_NAME and _WORD.fullmatch(found) else ""
 
 
 def homepage(text: object) -> str:

@@ -48,8 +48,8 @@ def read_files(
         if path in found:
             continue
         found[path] = None
-        left -= inode.entry.size
-        if left >= 0:
+        if inode.entry.size <= left:
+            left -= inode.entry.size
             found[path] = held.at.get((inode.layer, inode.number))
             if found[path] is None:
                 missing[inode.layer].setdefault(inode.number, []).append(path)

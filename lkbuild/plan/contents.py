@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lkbuild.contents.bill import Used
+from lkbuild.contents.bill import ImageTitle, Used
 from lkbuild.plan.contents_kinds import ImageContents, KernelRelease, MachineContents
 from lkbuild.plan.images import PlannedImage
 from lkbuild.plan.kinds import FileEntry, Files
@@ -35,8 +35,8 @@ def places(machine: MachinePlan) -> Iterator[tuple[PlannedImage, str]]:
         yield images[container.image], place
 
 
-def image_contents(machine: MachinePlan, image: PlannedImage) -> Input:
-    """The contents of an image, as an input without a role."""
+def image_contents(machine: MachinePlan, image: PlannedImage) -> str:
+    """The step whose output `contents` says what is in an image."""
     names = machine.add_all((*image.steps, *image.attested))
     inputs = [Input(f"layer{n}", names[step], output) for n, (step, output) in enumerate(image.layers)]
     debs = [names[step.name] for step in image.steps if step.kind == "deb"]
@@ -45,19 +45,21 @@ def image_contents(machine: MachinePlan, image: PlannedImage) -> Input:
         count = len(step.params.layers)
         inputs += [Input(f"sbom{n}", names[step.name], f"layer{n}") for n in range(count)]
     params = ImageContents(image.name.manifest, image.left)
-    name = machine.add(Step(f"contents:{image.name.name}", "image-contents", params, tuple(inputs)))
-    return Input("", name, "contents")
+    return machine.add(Step(f"contents:{image.name.name}", "image-contents", params, tuple(inputs)))
 
 
 def used_images(
     images: Iterable[tuple[PlannedImage, str]], machine: MachinePlan
 ) -> tuple[tuple[Used, ...], tuple[Input, ...]]:
     """Images with all their places, and the inputs `contents<N>` that go with them."""
-    found: dict[Input, tuple[PlannedImage, list[str]]] = {}
+    found: dict[ImageTitle | str, tuple[PlannedImage, list[str]]] = {}
     for image, place in images:
-        found.setdefault(image_contents(machine, image), (image, []))[1].append(place)
+        # NB: one image may be fetched by steps of two names, and two packages may have one title.
+        key = image.name if image.name.manifest else image_contents(machine, image)
+        found.setdefault(key, (image, []))[1].append(place)
     used = tuple(Used(image.name, tuple(dict.fromkeys(at))) for image, at in found.values())
-    return used, tuple(Input(f"contents{n}", i.step, i.output) for n, i in enumerate(found))
+    steps = (image_contents(machine, image) for image, _ in found.values())
+    return used, tuple(Input(f"contents{n}", step, "contents") for n, step in enumerate(steps))
 
 
 def document(machine: MachinePlan, kind: str) -> str:

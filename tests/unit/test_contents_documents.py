@@ -27,6 +27,7 @@ MUSL = Component(
     "apk", "musl", "1.2.5-r0", "x86_64", "Timo <t@x.fi>", "musl", "", "MIT AND odd", "", "pkg:apk/alpine/musl@1.2.5-r0"
 )
 WEB = ImageTitle("docker.io/acme/web", "docker.io/acme/web:1", "amd64", MANIFEST, INDEX, "docker.io/acme")
+INIT = ImageTitle("init", publisher="acme")
 BILL = Bill(
     "web",
     "amd64",
@@ -34,9 +35,7 @@ BILL = Bill(
     "6.1.0-18-cloud-amd64",
     (
         Listed(Used(ImageTitle("kernel", architecture="amd64"), ("kernel",)), Contents(LAYERS)),
-        Listed(
-            Used(ImageTitle("init", publisher="acme"), ("init[0]", "volumes/v")), Contents(LAYERS[:1], ("apk",), (MUSL,))
-        ),
+        Listed(Used(INIT, ("init[0]", "volumes/v")), Contents(LAYERS[:1], ("apk",), (MUSL,))),
         Listed(Used(WEB, ("services/web", "onboot/000-first")), Contents(LAYERS, ("dpkg",), (LIBC, MUSL), ("a note",))),
         Listed(Used(ImageTitle("other"), ("services/a_b", "services/a-b")), Contents(LAYERS, ("dpkg",), (LIBC,))),
     ),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,3 +319,50 @@ def test_digests_of_a_document_s_images_are_those_of_their_manifests(machine: Ma
     entries = {each["annotations"]["org.opencontainers.image.ref.name"]: each for each in json.loads(raw)["manifests"]}
     assert versions["docker.io/sbom/init"] == entries["docker.io/sbom/init:1"]["digest"]
     assert Digest.parse(versions["docker.io/sbom/web"]) != Digest.parse(entries["docker.io/sbom/web:1"]["digest"])
+
+
+# -- lkbuild sbom ------------------------------------------------------------------------------------------------------
+
+
+def lkbuild(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lkbuild", *words, "--cache", "cache", "--images", "layout", "--arch", "amd64"]
+    return subprocess.run([*command, "m.yml"], cwd=machine.root, capture_output=True, text=True)
+
+
+def test_the_table(machine: Machine) -> None:
+    said = lkbuild(machine, "sbom")
+    assert (said.returncode, said.stderr) == (0, "")
+    lines = [re.split(r"\s{2,}", line) for line in said.stdout.splitlines()]
+    assert lines[0] == ["PLACE", "IMAGE", "PACKAGE", "VERSION", "LICENCE", "SUPPLIER"]
+    assert lines[1] == ["init[0]", "docker.io/sbom/init:1", "busybox", "1.36.1-r29", "GPL-2.0-only", "x <x@x>"]
+    assert lines[2] == ["", "musl", "1.2.5-r0", "MIT", "Timo Teräs <timo.teras@iki.fi>"]
+    assert ["volumes/kept, services/other", "docker.io/sbom/other:1", "(no package database found)"] in lines
+    assert [line[0] for line in lines if line[0]] == [
+        "PLACE", "init[0]", "volumes/kept, services/other", "onboot/000-first, services/web", "services/own",
+    ]  # fmt: skip
+    assert not (machine.root / "m-initrd.img").exists(), "nothing is built"
+
+
+def test_documents_and_rows(machine: Machine) -> None:
+    machine.build(sbom="cyclonedx")
+    assert lkbuild(machine, "sbom", "--format", "spdx").stdout.encode() == machine.made("m.spdx.json")
+    assert lkbuild(machine, "sbom", "--format=cyclonedx").stdout.encode() == machine.made("m.cdx.json")
+    rows = [json.loads(line) for line in lkbuild(machine, "sbom", "--json").stdout.splitlines()]
+    assert [row["package"] for row in rows if row["places"] == "init[0]"] == ["busybox", "musl"]
+    wrong = lkbuild(machine, "sbom", "--format", "xml")
+    assert (wrong.returncode, wrong.stderr) == (
+        1,
+        "error: --format xml is not known\n  hint: one of table, spdx, cyclonedx\n",
+    )
+
+
+def test_flags_of_a_build(machine: Machine) -> None:
+    assert lkbuild(machine, "build", "--no-sbom", "--no-provenance", "--dir", "none").returncode == 0
+    assert [path.name for path in (machine.root / "none").iterdir()] == ["m-initrd.img"]
+    assert lkbuild(machine, "build", "--sbom", "cyclonedx", "--dir", "both").returncode == 0
+    names = {path.name for path in (machine.root / "both").iterdir()}
+    assert names == {"m-initrd.img", "m.spdx.json", "m.cdx.json", "m.provenance.json"}
+    assert lkbuild(machine, "build", "--format", "tar", "-o", "here.tar").returncode == 0
+    assert not list(machine.root.glob("*.json")), "-o writes one file, and nothing beside it"
+    with tarfile.open(machine.root / "here.tar") as tar:
+        assert "sbom.spdx.json" in tar.getnames()

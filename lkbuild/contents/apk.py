@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from lkbuild.contents.model import Component
+import io
+from itertools import chain
+
+from lkbuild.contents.model import MAX_PACKAGES, Component
 from lkbuild.contents.purl import Distribution, apk_purl
 from lkbuild.contents.text import homepage, line, name, word
 
@@ -13,11 +16,13 @@ _FIELDS = frozenset(b"PVAmoUL")
 
 
 def parse(data: bytes, where: Distribution) -> tuple[list[Component], list[str]]:
-    """The packages of an installed database; and what is wrong with it, in words."""
+    """The packages of an installed database, up to one more than are listed; and what is wrong with it, in words."""
     found, strange = list[Component](), 0
     record: dict[str, str] = {}
-    for raw in (*data.split(b"\n"), b""):
-        raw = raw.rstrip(b"\r")
+    for raw in chain(io.BytesIO(data), (b"",)):
+        raw = raw.rstrip(b"\r\n")
+        if len(found) > MAX_PACKAGES:
+            break
         if not raw:
             if record:
                 package = _component(record, where)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from lkbuild.archive.deb import fields
-from lkbuild.contents.model import Component
+from lkbuild.contents.model import MAX_PACKAGES, Component
 from lkbuild.contents.purl import Distribution, deb_purl
 from lkbuild.contents.text import homepage, line, name, word
 
@@ -26,9 +26,11 @@ _UBUNTU = re.compile(r"@(?:[a-z0-9-]+\.)*ubuntu\.com>?$")
 
 
 def parse(data: bytes, where: Distribution) -> tuple[list[Component], list[str]]:
-    """The packages of a status file that are unpacked; and what is wrong with it, in words."""
+    """The unpacked packages of a status file, up to one more than are listed; and what is wrong with it, in words."""
     found, strange = list[Component](), 0
     for stanza in _stanzas(data):
+        if len(found) > MAX_PACKAGES:
+            break
         record = fields(stanza) if len(stanza) <= MAX_STANZA else {}
         if record.get("status", "install ok installed").rpartition(" ")[2] in _ABSENT:
             continue
@@ -42,7 +44,11 @@ def parse(data: bytes, where: Distribution) -> tuple[list[Component], list[str]]
 
 
 def _stanzas(data: bytes) -> Iterator[bytes]:
-    return (stanza for stanza in re.split(rb"\n[ \t\r]*\n", data) if stanza.strip())
+    at = 0
+    for gap in re.finditer(rb"\n[ \t\r]*\n|\Z", data):
+        if stanza := data[at : gap.start()].strip():
+            yield stanza
+        at = gap.end()
 
 
 def component(record: Mapping[str, str], where: Distribution, digest: str = "") -> Component | None:

@@ -59,6 +59,6 @@ def contents(layers: Iterable[Digest], accounts: Iterable[Account], notes: Itera
     packages = merged(*(tuple(packages) for _, packages, _ in accounts))
     said = [*notes, *(note for _, _, wrong in accounts for note in wrong)]
     if len(packages) > MAX_PACKAGES:
-        said.append(f"of {len(packages)} packages the first {MAX_PACKAGES} are listed")
+        said.append(f"it has more than {MAX_PACKAGES} packages, and no more are listed")
     sources = dict.fromkeys(name for name, packages, _ in accounts if packages)
     return Contents(tuple(layers), tuple(sources), packages[:MAX_PACKAGES], tuple(dict.fromkeys(said)))

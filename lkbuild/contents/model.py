@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from lkbuild.digest import Digest, canonical
 from lkbuild.errors import StepError
 
-MAX_PACKAGES = 50_000
-"""The most packages of one image that are listed; Debian as a whole has that many."""
+MAX_PACKAGES = 20_000
+"""The most packages of one image that are listed; a large desktop has some 4,000."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -86,11 +86,15 @@ def build_tasks(session: Session, outputs: Iterable[Output], writing: Writing) -
     """The tasks of a graph by name, those to be run first coming first."""
     tasks = {step.name: _step_task(session, step.name) for step in session.graph.steps}
     machines: dict[str, list[str]] = {}
+    formats: dict[str, list[str]] = {}
     for output in outputs:
         tasks[output.name] = _output_task(session, output, writing)
         machines.setdefault(output.machine, []).append(output.name)
+        if not output.beside:
+            formats.setdefault(output.machine, []).append(output.format)
     for machine, names in machines.items():
-        doc = f"{machine} in {len(names)} formats" if len(names) > 1 else f"{machine} as {names[0].rpartition(':')[2]}"
+        forms = formats[machine]
+        doc = f"{machine} in {len(forms)} formats" if len(forms) > 1 else f"{machine} as {forms[0]}"
         tasks[f"build:{machine}"] = _group(f"build:{machine}", names, doc, tasks, subtask_of="build")
     tasks["build"] = _group("build", [f"build:{machine}" for machine in machines], BUILD_DOC, tasks)
     return tasks

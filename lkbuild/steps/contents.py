@@ -15,8 +15,8 @@ from lkbuild.plan.contents_kinds import ImageContents
 from lkbuild.steps.segment import layers
 from lkbuild.steps.work import Work
 
-MAX_READ = 64 << 20
-"""The most bytes of an image's databases that are read; Debian with everything installed has less."""
+MAX_READ = 32 << 20
+"""The most bytes of an image's databases that are read; those of a large desktop have 6 MB."""
 
 
 def image_contents(params: ImageContents, work: Work) -> None:

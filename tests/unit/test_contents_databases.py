@@ -14,7 +14,7 @@ from spdx_tools.common.spdx_licensing import spdx_licensing
 from lkbuild.contents import apk, attestation, dpkg, os_release
 from lkbuild.contents.image import RPM_NOTE, contents, databases
 from lkbuild.contents.licenses import EXCEPTIONS, KNOWN, license_of
-from lkbuild.contents.model import Component, Contents, merged
+from lkbuild.contents.model import MAX_PACKAGES, Component, Contents, merged
 from lkbuild.contents.purl import Distribution, deb_purl, oci_purl, purl
 from lkbuild.digest import Digest
 from lkbuild.errors import StepError
@@ -98,6 +98,15 @@ def test_dpkg_as_it_may_come(text: str, expected: list[str], wrong: int) -> None
     found, said = dpkg.parse(text.encode(), DEBIAN)
     assert names(found) == expected
     assert [each.split()[0] for each in said] == [str(wrong)] * bool(wrong)
+
+
+@pytest.mark.parametrize("parse", [dpkg.parse, apk.parse])
+def test_more_packages_than_anybody_has(parse: Any) -> None:
+    text = "".join(f"Package: p{n}\nVersion: 1\nP:p{n}\nV:1\n\n" for n in range(MAX_PACKAGES + 100))
+    found, wrong = parse(text.encode(), DEBIAN)
+    listed = contents((), [("", found, wrong)])
+    assert (len(found), len(listed.packages)) == (MAX_PACKAGES + 1, MAX_PACKAGES)
+    assert listed.notes == ("it has more than 20000 packages, and no more are listed",)
 
 
 def test_dpkg_that_is_no_utf_8() -> None:

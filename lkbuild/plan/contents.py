@@ -31,7 +31,7 @@ def places(machine: MachinePlan) -> Iterator[tuple[PlannedImage, str]]:
             yield images[volume.image], f"volumes/{volume.name}"
         elif volume.image is not None:
             yield from ((each, f"volumes/{volume.name}") for each in machine.materials.layouts[volume.name].images)
-    for place, container in machine.containers():
+    for place, _, container in machine.containers():
         yield images[container.image], place
 
 

@@ -164,11 +164,11 @@ class MachinePlan:
             placed.append(self._place("sbom", sbom, archive))
         return placed
 
-    def containers(self) -> Iterator[tuple[str, Container]]:
-        """Every container at its place below containers/, such as `onboot/000-sysctl` and `services/nginx`."""
+    def containers(self) -> Iterator[tuple[str, tuple[str, int], Container]]:
+        """Every container: its place below containers/ (`onboot/000-sysctl`), its section and its index there."""
         for section, number, container in _containers(self.spec):
-            place = container.name if section == "services" else f"{number:03d}-{container.name}"
-            yield f"{section}/{place}", container
+            name = container.name if section == "services" else f"{number:03d}-{container.name}"
+            yield f"{section}/{name}", (section, number), container
 
     def _place(self, owner: str, step: Step, archive: str) -> Placed:
         """NB: `.tar` stands where no name of a service or volume can, or a service `web.tar` would clash with `web`."""
@@ -236,9 +236,8 @@ class MachinePlan:
     def _container_segments(self, archive: str) -> list[Placed]:
         placed: list[Placed] = []
         laid: dict[str, str] = {}
-        for section, number, container in _containers(self.spec):
-            place = container.name if section == "services" else f"{number:03d}-{container.name}"
-            directory, owner = f"containers/{section}/{place}", f"{section}[{number}]"
+        for place, (section, number), container in self.containers():
+            directory, owner = f"containers/{place}", f"{section}[{number}]"
             origin = self.spec.origin(section, number)
             run = self.materials.images[container.image].run
             readonly = is_readonly(container.config, run, str(container.image))
@@ -246,7 +245,7 @@ class MachinePlan:
             if root is None:
                 root = laid[str(container.image)] = own_tree(directory, readonly)
                 how = (root, False, archive, origin)
-                placed.append(self._tree(owner, f"tree:{section}/{place}", container.image, how))
+                placed.append(self._tree(owner, f"tree:{place}", container.image, how))
             segment, codec = self.segment(archive)
             bundle = Bundle(
                 directory,
@@ -258,7 +257,7 @@ class MachinePlan:
                 tuple((v.name, v.readonly) for v in self.spec.volumes if v.name in volumes_used(container.config)),
                 segment,
             )
-            step = Step(f"bundle:{section}/{place}", "bundle", bundle, codec, origin)
+            step = Step(f"bundle:{place}", "bundle", bundle, codec, origin)
             placed.append(self._place(owner, step, archive))
         return placed
 

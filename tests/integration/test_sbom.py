@@ -10,16 +10,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lkbuild.digest import Digest
+from lkbuild.sources import RegistryOptions
 from tests.support.building import Built, digests, kinds, offline, run
 from tests.support.documents import check_cyclonedx, check_provenance, check_spdx
 from tests.support.layouts import Layout, layer
+from tests.support.servers import docker_registry, push_layout
 from tests.unit.test_contents_databases import APK, GO, STATUS, statement
 
 SPEC = """\
@@ -309,6 +311,23 @@ def test_an_index_copied_without_its_attestation(tmp_path: Path) -> None:
             path.unlink()
     assert machine.build().said == ()
     assert "golang.org/x/net" not in machine.made("m.spdx.json").decode()
+
+
+def test_from_a_registry_and_from_what_the_cache_remembers_of_it(machine: Machine, tmp_path: Path) -> None:
+    """The same as from a layout; and again offline, when only the cache knows which SBOMs an image has."""
+    machine.build()
+    expected = machine.made("m.spdx.json"), machine.made("m.provenance.json")
+    options = offline(
+        machine.spec, tmp_path / "c", tmp_path / "r", images=(), pull="missing", sbom="spdx", provenance=True
+    )
+    (tmp_path / "registry").mkdir()
+    with docker_registry(tmp_path / "registry") as address:
+        push_layout(machine.layout.directory, address)
+        run(options, RegistryOptions(mirrors=(("docker.io", (f"http://{address}",)),)))
+    assert (machine.made("m.spdx.json", "r"), machine.made("m.provenance.json", "r")) == expected
+    again = run(replace(options, pull="never", directory=tmp_path / "again", supplier="other"))
+    assert "golang.org/x/net" in machine.made("m.spdx.json", "again").decode()
+    assert kinds(again.ran) == {"spdx": 1, "sbom": 1, "initrd": 1, "hashes": 2, "provenance": 1}
 
 
 def test_digests_of_a_document_s_images_are_those_of_their_manifests(machine: Machine) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,43 +47,49 @@ def queried(records: list[str], directory: Path) -> set[str]:
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
 
 
-def test_every_package_dpkg_finds_in_the_machine_and_no_other(out: Path, tmp_path: Path) -> None:
+def in_the_tree(out: Path) -> dict[str, list[str]]:
+    """The records of Debian packages in the machine's tar, by where their image lies ("" is the root)."""
     records: dict[str, list[str]] = defaultdict(list)
+    with tarfile.open(out / "nginx.tar") as tar:
+        for info in tar:
+            before, found, _ = info.name.partition(RECORDS)
+            file = tar.extractfile(info) if found and info.isreg() else None
+            if file is not None:
+                place = before.removesuffix("/").removesuffix("/lower").removesuffix("/rootfs")
+                records[place].append(file.read().decode())
+    return records
+
+
+def in_the_document(document: Any) -> dict[str, set[str]]:
+    """What the document says is in each image, by where it lies, as `NAME VERSION ARCHITECTURE`."""
+    packages = {package.spdx_id: package for package in document.packages}
+    pairs = [(each.spdx_element_id, each.related_spdx_element_id) for each in document.relationships]
+    places = {each.related_spdx_element_id: each.comment for each in document.relationships if each.comment}
+    places |= {other: f"containers/{places[one]}" for one, other in pairs if one.startswith("SPDXRef-container-")}
+    found: dict[str, set[str]] = defaultdict(set)
+    for one, other in pairs:
+        if one.startswith("SPDXRef-image-"):
+            place = "" if places[one].startswith("init[") else places[one]
+            architecture = packages[other].external_references[0].locator.partition("arch=")[2]
+            found[place].add(f"{packages[other].name} {packages[other].version} {architecture}")
+    return found
+
+
+def test_every_package_dpkg_finds_in_the_machine_and_no_other(out: Path, tmp_path: Path) -> None:
+    """NB: several init images lie at the root; the kernel's image does not lie in the machine."""
+    records = in_the_tree(out)
+    tree = {place: queried(found, tmp_path / place.replace("/", "_")) for place, found in records.items()}
+    assert set(tree) == {"", *PLACES}
+    document = check_spdx((out / "nginx.spdx.json").read_bytes())
+    ours = in_the_document(document)
+    kernel = ours.pop("kernel")
+    assert ours == tree
+    release = next(package.version for package in document.packages if package.spdx_id == "SPDXRef-kernel")
+    assert any(name.startswith(f"linux-image-{release} ") for name in kernel), "the kernel is the one of its package"
+
+
+def test_the_document_in_the_machine_is_the_one_beside_it(out: Path) -> None:
     with tarfile.open(out / "nginx.tar") as tar:
         file = tar.extractfile(IN_IMAGE)
         assert file is not None
         assert file.read() == (out / "nginx.spdx.json").read_bytes()
-        for info in tar:
-            before, found, _ = info.name.partition(RECORDS)
-            if found and info.isreg():
-                file = tar.extractfile(info)
-                assert file is not None
-                place = before.removesuffix("/").removesuffix("/lower").removesuffix("/rootfs")
-                records[place].append(file.read().decode())
-    # Several init images lie at the root: a package some of them have in common is there once.
-    tree = {place: queried(found, tmp_path / place.replace("/", "_")) for place, found in records.items()}
-    assert set(tree) == {"", *PLACES}
-    document = check_spdx((out / "nginx.spdx.json").read_bytes())
-    packages = {package.spdx_id: package for package in document.packages}
-    ours: dict[str, set[str]] = defaultdict(set)
-    comments: dict[str, str] = {}
-    for each in document.relationships:
-        if each.spdx_element_id == "SPDXRef-machine":
-            comments[each.related_spdx_element_id] = each.comment
-    for each in document.relationships:
-        one, other = each.spdx_element_id, each.related_spdx_element_id
-        if one.startswith("SPDXRef-container-"):
-            comments.setdefault(other, f"containers/{comments[one]}")
-    for each in document.relationships:
-        one, other = each.spdx_element_id, each.related_spdx_element_id
-        if one.startswith("SPDXRef-image-"):
-            place = comments[one]
-            purl = packages[other].external_references[0].locator
-            architecture = purl.partition("arch=")[2]
-            key = "" if place.startswith("init[") else place
-            ours[key].add(f"{packages[other].name} {packages[other].version} {architecture}")
-    kernel = ours.pop("kernel")
-    assert ours == tree
-    assert any(name.startswith("linux-image-") for name in kernel)
-    release = next(package.version for package in document.packages if package.spdx_id == "SPDXRef-kernel")
-    assert any(name.startswith(f"linux-image-{release} ") for name in kernel), "the kernel is the one of its package"

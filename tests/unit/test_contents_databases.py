@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +100,17 @@ def test_dpkg_as_it_may_come(text: str, expected: list[str], wrong: int) -> None
     found, said = dpkg.parse(text.encode(), DEBIAN)
     assert names(found) == expected
     assert [each.split()[0] for each in said] == [str(wrong)] * bool(wrong)
+
+
+@pytest.mark.skipif(not Path(f"/{dpkg.STATUS}").is_file(), reason="this host has no dpkg")
+def test_the_host_s_own_database_is_what_dpkg_query_reads_in_it() -> None:
+    found, wrong = dpkg.parse(Path(f"/{dpkg.STATUS}").read_bytes(), DEBIAN)
+    shown = "${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\t${Maintainer}\t${Homepage}\n"
+    said = subprocess.run(["dpkg-query", "-W", "-f", shown], capture_output=True, text=True, check=True).stdout
+    rows = [tuple(line.split("\t")) for line in said.splitlines()]
+    expected = {row[1:] for row in rows if row[0] not in ("not-installed", "config-files")}
+    assert {(p.name, p.version, p.architecture, p.supplier, p.homepage) for p in found} == expected
+    assert (len(found), wrong) == (len(expected), [])
 
 
 @pytest.mark.parametrize("parse", [dpkg.parse, apk.parse])

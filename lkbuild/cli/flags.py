@@ -14,13 +14,14 @@ from lkbuild.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag: its names, the word it means, and the value it gives it where it takes none itself."""
+    """A flag: its names, the word it means, and the value it gives it where it takes none itself, or is said false."""
 
     names: tuple[str, ...]
     word: str
     meaning: str
     value: str = ""
     bare: str | None = None
+    off: str = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def flags_of(options: Sequence[Option]) -> tuple[Flag, ...]:
 def _flag(option: Option) -> Flag:
     names = _SHORT.get(option.name, tuple(dict.fromkeys((option.name.replace("_", "-"), option.name))))
     bare = "yes" if option.yes_or_no else "always" if option.name == "pull" else None
-    return Flag(names, option.name, option.meaning, option.value, bare)
+    off = "missing" if option.name == "pull" else "no"
+    return Flag(names, option.name, option.meaning, option.value, bare, off)
 
 
 def parse(command: Command, argv: Sequence[str]) -> Given:
@@ -100,9 +102,7 @@ def _word(argument: str, rest: list[str], flags: dict[str, Flag]) -> Word:
         equals, value = "=", rest.pop(0)
     if not equals:
         return flag.word, flag.bare
-    if flag.bare == "yes":
-        return flag.word, _TRUE.get(value.lower(), value)
-    return flag.word, {"yes": flag.bare, "no": "missing"}.get(_TRUE.get(value.lower(), value), value)
+    return flag.word, {"yes": flag.bare, "no": flag.off}.get(_TRUE.get(value.lower(), value), value)
 
 
 def help_text(command: Command) -> str:
@@ -121,7 +121,7 @@ BUILD_FLAGS = (
     Flag(("jobs", "n", "j"), "jobs", "steps carried out at once; as many as there are processors", "N"),
     Flag(("keep-going", "continue", "k"), "keep_going", "after a failure, do what does not depend on it", bare="yes"),
     Flag(("o",), "o", "write the one output to this file; - is standard output", "FILE"),
-    Flag(("no-sbom",), "sbom", "the same as --sbom no, as `linuxkit` has it", bare="no"),
-    Flag(("no-provenance",), "provenance", "the same as --provenance no", bare="no"),
+    Flag(("no-sbom",), "sbom", "the same as --sbom no, as `linuxkit` has it", bare="no", off="spdx"),
+    Flag(("no-provenance",), "provenance", "the same as --provenance=no", bare="no", off="yes"),
     Flag(("disable-content-trust",), "ignored", "taken as `moby` took it", bare="yes"),
 )

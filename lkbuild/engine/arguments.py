@@ -9,10 +9,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 
-from lkbuild.engine.options import LOCAL, BuildOptions, Compression, Profile, Pull, Sbom
+from lkbuild.engine.options import IN_IMAGE, LOCAL, BuildOptions, Compression, Profile, Pull, Sbom
 from lkbuild.engine.specs import closest, expand
 from lkbuild.errors import UsageError
 
@@ -58,6 +58,7 @@ BUILD_OPTIONS = (
         "spdx|cyclonedx|no",
         "say what is in the machine: SPDX in it and beside the outputs; CycloneDX beside too",
     ),
+    Option("sbom_output", "PATH", "where the machine has its SBOM; sbom.spdx.json where not said"),
     Option("supplier", "NAME", "who supplies the machine, for its SBOM; `local build` where not said"),
     Option("provenance", "yes|no", "say where the outputs come from, beside them; yes where not said"),
     Option("json", "yes|no", "tell what happens as lines of JSON"),
@@ -149,6 +150,7 @@ def _options(
         decompress_kernel=_yes(single, "decompress_kernel"),
         bootloader=single.get("bootloader"),
         sbom=cast(Sbom, single.get("sbom", "spdx")),
+        sbom_output=_in_image(single.get("sbom_output", IN_IMAGE)),
         supplier=single.get("supplier", LOCAL),
         provenance=single.get("provenance") != "no",
     )
@@ -173,6 +175,13 @@ def _pull(single: Mapping[str, str]) -> Pull:
             raise UsageError("pull=always asks the network, offline=yes does not", "leave one of them out")
         return "never"
     return cast(Pull, pull)
+
+
+def _in_image(path: str) -> str:
+    parts = PurePosixPath(path.lstrip("/")).parts
+    if not parts or ".." in parts or "\0" in path:
+        raise UsageError(f"sbom_output={path} is no file of the machine", "say a path such as sbom.spdx.json")
+    return "/".join(parts)
 
 
 def _check(name: str, value: str, known: Mapping[str, Option]) -> None:

@@ -11,10 +11,23 @@ Compression = Literal["auto", "gzip", "zstd"]
 Profile = Literal["dev", "release"]
 Sbom = Literal["no", "spdx", "cyclonedx"]
 
+IN_IMAGE = "sbom.spdx.json"
+"""Where a machine has the list of what is in it, unless told otherwise: LinuxKit's place for it (moby/build.go)."""
+
 LOCAL = "local build"
 """Who supplies a machine where nobody says."""
 
-RECORDED = ("arch", "compression", "profile", "decompress_kernel", "size", "bootloader", "sbom", "supplier")
+RECORDED = (
+    "arch",
+    "compression",
+    "profile",
+    "decompress_kernel",
+    "size",
+    "bootloader",
+    "sbom",
+    "sbom_output",
+    "supplier",
+)
 """What stands in the provenance: the options outputs depend on.  Where things lie and are looked for does not count."""
 
 
@@ -28,8 +41,8 @@ class BuildOptions:
     `docker_host`: where the daemon listens, as DOCKER_HOST writes it; Dockerfiles are built there also without
     `docker`, which is for finding images.  `size`: MB, for formats that have one.
     `bootloader`: the image boot loaders are taken from, as a spec would name it; None is lkbuild's own package.
-    `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `supplier`: who makes it,
-    for that.  `provenance`: say where outputs come
+    `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `sbom_output`: where SPDX's
+    lies in it; `supplier`: who makes it, for these.  `provenance`: say where outputs come
     from.
     """
 
@@ -49,6 +62,7 @@ class BuildOptions:
     size: int | None = None
     bootloader: str | None = None
     sbom: Sbom = "spdx"
+    sbom_output: str = IN_IMAGE
     supplier: str = LOCAL
     provenance: bool = True
 

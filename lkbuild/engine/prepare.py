@@ -121,6 +121,7 @@ def _plan(
         options.size,
         _mksquashfs(options, specs, watch),
         options.sbom,
+        options.sbom_output,
         options.supplier,
         options.recorded if options.provenance else None,
     )

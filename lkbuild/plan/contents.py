@@ -15,9 +15,6 @@ from lkbuild.plan.step import Input, Step
 if TYPE_CHECKING:
     from lkbuild.plan.machine import MachinePlan
 
-IN_IMAGE = "sbom.spdx.json"
-"""Where the document lies in a machine: LinuxKit's place for it (moby/build.go)."""
-
 
 def places(machine: MachinePlan) -> Iterator[tuple[PlannedImage, str]]:
     """Every image of the machine at every place it has, in the order they are laid down."""
@@ -81,9 +78,10 @@ def segment(machine: MachinePlan, archive: str) -> Step | None:
 
     It is a segment of its own: a service that changes costs the document, not a segment with something else in it.
     """
-    if machine.style.sbom == "no" or any(file.path.strip("/") == IN_IMAGE for file in machine.spec.files):
+    path = machine.style.sbom_path
+    if machine.style.sbom == "no" or any(file.path == path for file in machine.spec.files):
         return None
     how, codec = machine.segment(archive)
     source = Input("file0", document(machine, "spdx"), "document")
-    params = Files((FileEntry(IN_IMAGE, "file", mode=0o644),), how)
+    params = Files((FileEntry(path, "file", mode=0o644),), how)
     return Step(f"sbom:{machine.spec.name}", "files", params, (source, *codec))

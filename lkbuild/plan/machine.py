@@ -71,6 +71,7 @@ class Style:
     size: int | None = None
     mksquashfs: str = ""
     sbom: Sbom = "no"
+    sbom_path: str = "sbom.spdx.json"
     supplier: str = "local build"
     recorded: tuple[tuple[str, str], ...] | None = None
 

@@ -222,6 +222,15 @@ def test_a_changed_capability_costs_nothing_here_and_a_changed_service_its_own_i
     assert machine.build(provenance=False).ran == ()
 
 
+def test_another_place_in_the_machine(machine: Machine) -> None:
+    machine.build(formats=("tar",), sbom_output="usr/share/sbom/m.json")
+    with tarfile.open(machine.root / "out/m.tar") as tar:
+        file = tar.extractfile("usr/share/sbom/m.json")
+        assert file is not None
+        assert file.read() == machine.made("m.spdx.json")
+        assert "sbom.spdx.json" not in tar.getnames()
+
+
 def test_a_file_of_the_spec_goes_before_ours(machine: Machine) -> None:
     machine.spec.write_text(SPEC.replace("files:\n", "files:\n  - {path: sbom.spdx.json, contents: mine}\n"))
     machine.build(formats=("tar",))
@@ -248,7 +257,7 @@ def test_provenance_is_about_every_file(machine: Machine) -> None:
     assert parameters["formats"] == ["kernel+initrd", "tar", "oci"]
     assert parameters["options"] == {
         "arch": "amd64", "compression": "auto", "profile": "dev", "decompress_kernel": "no", "sbom": "cyclonedx",
-        "supplier": "Example Ltd",
+        "sbom_output": "sbom.spdx.json", "supplier": "Example Ltd",
     }  # fmt: skip
 
 

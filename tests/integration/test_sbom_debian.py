@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from lkbuild.engine.options import BuildOptions
-from lkbuild.plan.contents import IN_IMAGE
+from lkbuild.engine.options import IN_IMAGE, BuildOptions
 from tests.support.building import run
 from tests.support.documents import check_spdx
 

@@ -74,6 +74,10 @@ def test_files_named_together_are_merged() -> None:
         ([("size", "1.5G")], "size '1.5G' is no size", "512M"),
         ([("size", "0")], "size '0' is 0 MB", "from 1"),
         ([("size", "99999999G")], "size '99999999G' is", "to 67108864 MB"),
+        ([("sbom", "spdxx")], "sbom=spdxx is not known", "did you mean sbom=spdx?"),
+        ([("sbom_output", "../x")], "sbom_output=../x is no file of the machine", "sbom.spdx.json"),
+        ([("sbom_output", "//")], "is no file of the machine", "sbom.spdx.json"),
+        ([("provenance", "maybe")], "provenance=maybe", "provenance=no"),
     ],
 )
 def test_mistakes(words: list[tuple[str, str]], message: str, hint: str) -> None:
@@ -101,6 +105,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         "size": "2G",
         "bootloader": "linuxkit/mkimage-iso-bios",
         "sbom": "cyclonedx",
+        "sbom_output": "/usr/share//sbom.json",
         "supplier": "Example Ltd",
         "provenance": "no",
     }
@@ -120,6 +125,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         size=2048,
         bootloader="linuxkit/mkimage-iso-bios",
         sbom="cyclonedx",
+        sbom_output="usr/share/sbom.json",
         supplier="Example Ltd",
         provenance=False,
     )

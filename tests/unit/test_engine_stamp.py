@@ -104,6 +104,7 @@ OTHERS = {
     "decompress_kernel": _with(decompress_kernel=True),
     "size": _with(size=512),
     "sbom": _with(sbom="cyclonedx"),
+    "sbom_output": _with(sbom_output="other"),
     "supplier": _with(supplier="Example Ltd"),
     "provenance": _with(provenance=False),
     "-o": Request(REQUEST.options, "/somewhere"),

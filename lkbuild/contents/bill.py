@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lkbuild.contents.model import Component, Contents
@@ -98,13 +97,6 @@ class Bill:
         """Of everything in it: two machines that have the same have the same."""
         images = tuple((i.used, i.contents) for i in self.images)
         return identity((self.name, self.architecture, self.supplier, self.kernel, images))
-
-    def rows(self) -> Iterator[tuple[Listed, str, Component | None]]:
-        """Every package of every image at every place, or None for an image of which none is known."""
-        for image in self.images:
-            for place in image.used.places:
-                for package in image.contents.packages or (None,):
-                    yield image, place, package
 
 
 def part_of(text: str) -> str:

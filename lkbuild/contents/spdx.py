@@ -79,15 +79,14 @@ class _Writer:
         self.licenses: dict[str, str] = {}
 
     def add(self, key: str, name: str, version: str, **more: Any) -> str:
-        """A package; what is empty in `more` is left out.  Returns its identifier."""
+        """A package; what is empty is left out.  Returns its identifier."""
         self.packages[key] = {
             "SPDXID": key,
             "name": name,
-            "versionInfo": version,
             "supplier": self.supplier,
             "downloadLocation": NONE,
             "filesAnalyzed": False,
-            **{field: value for field, value in more.items() if value},
+            **{field: value for field, value in {"versionInfo": version, **more}.items() if value},
         }
         return key
 
@@ -102,7 +101,7 @@ def _kernel(writer: _Writer, version: str, maker: str) -> None:
     key = writer.add(
         "SPDXRef-kernel",
         "linux",
-        version or NONE,
+        version,
         supplier=maker,
         primaryPackagePurpose="OPERATING-SYSTEM",
         externalRefs=[_external("SECURITY", "cpe23Type", cpe)] if cpe else [],

@@ -58,9 +58,9 @@ class Style:
     """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
 
     `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one; `mksquashfs` is the
-    version of the program (see `tools`), where a format needs it.  `sbom`: the machine holds a list of what is in it,
-    and one lies beside the outputs, by which `supplier` made it.  `recorded`: the options that stand in the provenance;
-    None where none is wanted.
+    version of the program (see `tools`), where a format needs it.  `sbom`: the machine has a list of what is in it at
+    `sbom_path`, which names `supplier` as who made it, and one lies beside its outputs.  `recorded`: the options that
+    stand in the provenance; None where none is wanted.
     """
 
     compression: str = "auto"

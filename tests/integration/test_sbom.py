@@ -313,6 +313,14 @@ def test_an_attestation_with_other_bytes_than_its_digest_is_refused(tmp_path: Pa
         machine.build()
 
 
+def test_a_volume_that_keeps_an_image_whole(machine: Machine) -> None:
+    """All manifests of its index are kept, those of attestations too; only what runs somewhere is an image."""
+    machine.spec.write_text("volumes:\n  - {name: v, image: sbom/web:1, format: oci}\n")
+    machine.build()
+    names = [package.name for package in check_spdx(machine.made("m.spdx.json")).packages]
+    assert sorted(names) == ["docker.io/sbom/web", "golang.org/x/net", "half", "held", "libc6", "m"]
+
+
 def test_an_index_copied_without_its_attestation(tmp_path: Path) -> None:
     machine = make(tmp_path)
     for path in (machine.layout.directory / "blobs/sha256").iterdir():

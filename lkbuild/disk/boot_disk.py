@@ -37,6 +37,15 @@ def efi_disk(boot: Bootable, stub: bytes, size: int | None, seed: bytes) -> list
     return _gpt(fat, fat.write(), b"", seed)
 
 
+def program_disk(program: Extent, head: bytes) -> list[Extent]:
+    """As small a disk as can be for UEFI to start a program from; `head` is the program's beginning, with its headers.
+
+    StepError where that is no UEFI program.
+    """
+    fat = Fat([FatFile(f"EFI/BOOT/{fallback_name(head)}", (program,))], FatOptions(hidden=_START // SECTOR), head)
+    return _gpt(fat, fat.write(), b"", head)
+
+
 def hybrid_disk(boot: Bootable, loader: BiosDiskFiles, efi: bytes, size: int | None, seed: bytes) -> list[Extent]:
     """A disk with a GPT that boots by both: SYSLINUX and systemd-boot (`efi`) start the same kernel and initrd."""
     syslinux = from_installer(loader.installer)

@@ -1,7 +1,7 @@
 """The kernel inside a kernel's file: out of a bzImage, a gzip'd Image, or an EFI program that unpacks itself.
 
-Documentation/arch/x86/boot.rst (payload_offset, payload_length), Documentation/arch/arm64/booting.rst (the magic), and
-drivers/firmware/efi/libstub/zboot-header.S (`zimg`).
+Documentation/arch/x86/boot.rst (payload_offset, payload_length), Documentation/arch/arm64/booting.rst and
+Documentation/arch/riscv/boot-image-header.rst (the magic), and drivers/firmware/efi/libstub/zboot-header.S (`zimg`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ _WINDOW_LOG = 27
 """zstd -22, with which kernels are compressed, has windows of 128 MiB."""
 
 _HEAD = 64
-_ELF, _ARM64 = b"\x7fELF", b"ARM\x64"
-_PLAIN: dict[str, tuple[str, int, bytes]] = {"amd64": ("an ELF", 0, _ELF), "arm64": ("an Image", 56, _ARM64)}
+_ZBOOT = b"zimg"
+_PLAIN: dict[str, tuple[str, int, bytes]] = {
+    "amd64": ("an ELF", 0, b"\x7fELF"),
+    "arm64": ("an Image", 56, b"ARM\x64"),
+    "riscv64": ("an Image", 56, b"RSC\x05"),
+}
 
 
 class _Decoder(Protocol):
@@ -103,6 +107,18 @@ def unpack(kernel: Path, architecture: str, target: BinaryIO) -> None:
         )
 
 
+def is_zboot(kernel: Path) -> bool:
+    """Whether the kernel is a UEFI program that unpacks itself (CONFIG_EFI_ZBOOT)."""
+    with kernel.open("rb") as file:
+        return file.read(8)[4:] == _ZBOOT
+
+
+def is_program(kernel: Path) -> bool:
+    """Whether UEFI firmware can start the kernel as it is (the EFI stub, CONFIG_EFI_STUB): a PE file."""
+    with kernel.open("rb") as file:
+        return file.read(2) == b"MZ"
+
+
 def _is_plain(head: bytes, architecture: str) -> bool:
     _, at, magic = _PLAIN.get(architecture, _PLAIN["amd64"])
     return head[at : at + len(magic)] == magic
@@ -110,7 +126,7 @@ def _is_plain(head: bytes, architecture: str) -> bool:
 
 def _payload(file: BinaryIO, head: bytes, size: int) -> tuple[int, int]:
     """Where the compressed kernel lies and how long it is, or the whole file."""
-    if head[4:8] == b"zimg":
+    if head[4:8] == _ZBOOT:
         start, length = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
     elif start := payload_offset(file):
         file.seek(0x24C)

@@ -92,6 +92,7 @@ class Guest:
     def _start(self, machine: Machine, console: Console) -> tuple[subprocess.Popen[bytes], Monitor]:
         program = qemu.program(machine.options.arch)
         belongings = self._state.prepare(machine.options, machine.media)
+        self._power_key = qemu.needs_power_key(machine.options, belongings)
         ours, theirs = socket.socketpair()
         wiring = qemu.Wiring(theirs.fileno(), console.terminal)
         argv = qemu.command(machine.options, machine.media, belongings, machine.accelerator, wiring)
@@ -149,7 +150,9 @@ class Guest:
         return False
 
     def press_power(self) -> None:
-        """Press the power button and leave it at that."""
+        """Press the power button, or the key where the machine has one, and leave it at that."""
+        if self._power_key:
+            self._order("send-key", keys=[{"type": "qcode", "data": "power"}])
         self._order("system_powerdown")
 
     def quit(self) -> None:
@@ -163,10 +166,10 @@ class Guest:
         self._process.kill()
         self._process.wait()
 
-    def _order(self, command: str) -> None:
+    def _order(self, command: str, **arguments: object) -> None:
         """One that QEMU no longer hears is followed by sterner ones."""
         with contextlib.suppress(MachineError):
-            self._monitor.execute(command)
+            self._monitor.execute(command, **arguments)
 
     def console(self) -> str:
         """All that the machine has said; empty where it says it to a terminal."""

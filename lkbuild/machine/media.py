@@ -21,9 +21,9 @@ _MAGIC, _HEADER = b"070701", 110
 
 @dataclass(frozen=True, slots=True)
 class Bootable:
-    """A format that can be booted: the endings of its files.  Firmware boots a `cdrom` or `disk`; of a kernel, the disk
-    is the root file system, and `root` goes to its command line; where there is a small initrd that mounts it
-    (`mounts_root`), that is used.  `disk_format` is QEMU's name for the disk's format.
+    """A format that can be booted: the endings of its files.  Firmware boots a `cdrom`, a `disk` or a `program`; of a
+    kernel, the disk is the root file system, and `root` goes to its command line; where there is a small initrd that
+    mounts it (`mounts_root`), that is used.  `disk_format` is QEMU's name for the disk's format.
     """
 
     format: str
@@ -34,11 +34,12 @@ class Bootable:
     disk_format: str = "raw"
     root: str = ""
     uefi: bool = False
+    program: str = ""
 
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files without which there is nothing to boot."""
-        return tuple(filter(None, (self.kernel, self.initrd, self.cdrom, self.disk)))
+        return tuple(filter(None, (self.kernel, self.initrd, self.cdrom, self.disk, self.program)))
 
     def is_there(self, name: Path) -> bool:
         """Whether the machine's files are there; an initrd that only mounts a root is no machine."""
@@ -66,6 +67,7 @@ BOOTABLE = (
     Bootable("raw-hybrid", disk="-hybrid.img"),
     Bootable("qcow2-hybrid", disk="-hybrid.qcow2", disk_format="qcow2"),
     Bootable("vhdx", disk=".vhdx", disk_format="vhdx"),
+    Bootable("uki", program=".efi", uefi=True),
 )
 """In the order in which they are looked for where no format is named; a kernel with an initrd starts fastest."""
 
@@ -74,7 +76,7 @@ _PLAIN_DISK = Bootable("disk image", disk=".img")
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What is booted.  Without a kernel, firmware boots the CD or the disk; no boot writes to either.
+    """What is booted.  Without a kernel, firmware boots the CD, the disk or the program; no boot writes to any.
 
     `name` is the machine's, with its directory; `unpacked` is how many bytes the initrd unpacks to, 0 where not known.
     """
@@ -89,6 +91,7 @@ class Media:
     disk_format: str = "raw"
     uefi: bool = False
     unpacked: int = 0
+    program: Path | None = None
 
     @property
     def state(self) -> Path:
@@ -98,14 +101,17 @@ class Media:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that is needed."""
-        return tuple(file for file in (self.kernel, self.initrd, self.cdrom, self.disk) if file is not None)
+        there = (self.kernel, self.initrd, self.cdrom, self.disk, self.program)
+        return tuple(file for file in there if file is not None)
 
     def absolute(self) -> Media:
         """The same with absolute paths, which QEMU cannot take for `PROTOCOL:REST`."""
-        kernel, initrd, cdrom, disk = (
-            None if file is None else file.absolute() for file in (self.kernel, self.initrd, self.cdrom, self.disk)
+        kernel, initrd, cdrom, disk, program = (
+            None if file is None else file.absolute()
+            for file in (self.kernel, self.initrd, self.cdrom, self.disk, self.program)
         )
-        return replace(self, name=self.name.absolute(), kernel=kernel, initrd=initrd, cdrom=cdrom, disk=disk)
+        name = self.name.absolute()
+        return replace(self, name=name, kernel=kernel, initrd=initrd, cdrom=cdrom, disk=disk, program=program)
 
 
 def find(name: Path, format: str = "") -> Media:
@@ -141,6 +147,7 @@ def _of_row(name: Path, row: Bootable) -> Media:
         disk=_file(name, row.disk) if row.disk else None,
         disk_format=row.disk_format,
         uefi=row.uefi,
+        program=_file(name, row.program) if row.program else None,
     )
 
 

@@ -40,7 +40,7 @@ class Firmware:
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """What a machine keeps from one boot to the next, ready to be attached."""
+    """What a machine keeps from one boot to the next, ready to be attached; `program_disk` has the program to boot."""
 
     directory: Path
     mac: str
@@ -48,6 +48,7 @@ class Belongings:
     disks: tuple[Drive, ...] = ()
     data: Path | None = None
     firmware: Firmware | None = None
+    program_disk: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,20 @@ def command(
         *_console(wiring),
         "-pidfile", os.fspath(belongings.directory / "qemu.pid"),
         "-device", "virtio-rng-pci",
+        *(["-device", "virtio-keyboard-pci"] if needs_power_key(options, belongings) else []),
         *_network(options.publish, belongings.mac),
         *_drives(media, belongings),
         *_boot(media, belongings.firmware),
     ]  # fmt: skip
+
+
+def needs_power_key(options: MachineOptions, belongings: Belongings) -> bool:
+    """Whether a machine has its power button on a keyboard.
+
+    An arm64 machine without firmware has no ACPI.  Its own button is wired to a GPIO; kernels for the cloud, such as
+    Debian's, have no driver for such buttons, but one for the keyboard.
+    """
+    return options.arch == "aarch64" and belongings.firmware is None
 
 
 def _console(wiring: Wiring) -> list[str]:
@@ -111,7 +122,7 @@ def _network(publish: tuple[Publish, ...], mac: str) -> list[str]:
 
 def _drives(media: Media, belongings: Belongings) -> list[str]:
     """The medium first, then the disks in their order, then the metadata."""
-    argv = _boot_disk(media)
+    argv = _boot_disk(media, belongings.program_disk)
     found: list[tuple[str, str, Path]] = []
     if media.cdrom is not None:
         found.append(("scsi-cd,bootindex=0", "format=raw,readonly=on", media.cdrom))
@@ -126,13 +137,14 @@ def _drives(media: Media, belongings: Belongings) -> list[str]:
     return argv
 
 
-def _boot_disk(media: Media) -> list[str]:
+def _boot_disk(media: Media, program_disk: Path | None) -> list[str]:
     """What was built stays as it was built: what a boot writes to it is forgotten when the machine ends."""
-    if media.disk is None:
+    disk, format = (media.disk, media.disk_format) if program_disk is None else (program_disk, "raw")
+    if disk is None:
         return []
     access, first = ("readonly=on", "") if media.kernel is not None else ("snapshot=on", ",bootindex=0")
     return [
-        "-drive", f"if=none,id=boot,format={media.disk_format},{access},file={_escaped(os.fspath(media.disk))}",
+        "-drive", f"if=none,id=boot,format={format},{access},file={_escaped(os.fspath(disk))}",
         "-device", f"virtio-blk-pci,drive=boot{first}",
     ]  # fmt: skip
 

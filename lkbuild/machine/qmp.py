@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 
 from lkbuild.errors import MachineError
 
@@ -20,22 +21,23 @@ class Monitor:
         self._received = b""
         self._greeted = False
 
-    def execute(self, command: str) -> None:
-        """Have QEMU carry out a command that takes no arguments."""
+    def execute(self, command: str, **arguments: object) -> None:
+        """Have QEMU carry out a command."""
         try:
             if not self._greeted:
                 self._line()
                 self._greeted = True
                 self._ask("qmp_capabilities")
-            self._ask(command)
+            self._ask(command, arguments)
         except (OSError, ValueError) as error:
             raise MachineError(f"QEMU does not answer {command!r}: {error}", "end its process") from error
 
     def close(self) -> None:
         self._connection.close()
 
-    def _ask(self, command: str) -> None:
-        self._connection.sendall(json.dumps({"execute": command}).encode() + b"\n")
+    def _ask(self, command: str, arguments: Mapping[str, object] | None = None) -> None:
+        message = {"execute": command} | ({"arguments": arguments} if arguments else {})
+        self._connection.sendall(json.dumps(message).encode() + b"\n")
         while True:
             answer = self._line()
             if "return" in answer:

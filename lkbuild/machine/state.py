@@ -16,10 +16,12 @@ from pathlib import Path
 from types import TracebackType
 
 from lkbuild.disk.config_iso import config_iso
+from lkbuild.disk.vmlinux import is_zboot
 from lkbuild.errors import MachineError, ToolError
 from lkbuild.machine.firmware import find
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import Disk, MachineOptions
+from lkbuild.machine.program import make_program_disk
 from lkbuild.machine.qemu import Belongings, Drive, Firmware
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -68,6 +70,7 @@ class State:
                 tuple(self._disk(disk, number) for number, disk in enumerate(options.disks)),
                 None if options.data is None else self._data(options.data),
                 self._firmware(options, media),
+                None if media.program is None else self._program_disk(media.program),
             )
         except OSError as error:
             raise MachineError(
@@ -109,6 +112,11 @@ class State:
         self._write(file, config_iso(data))
         return file
 
+    def _program_disk(self, program: Path) -> Path:
+        file = self.directory / "program.img"
+        make_program_disk(program, file)
+        return file
+
     def _disk(self, disk: Disk, number: int) -> Drive:
         file = (disk.file or self.directory / f"disk{number or ''}.img").absolute()
         kind = disk.format or ("qcow2" if disk.size else _FORMAT_OF_ENDING.get(file.suffix.lower(), "raw"))
@@ -121,8 +129,9 @@ class State:
         return Drive(file, kind)
 
     def _firmware(self, options: MachineOptions, media: Media) -> Firmware | None:
-        # QEMU's `virt` machine has no firmware of its own, so that everything but a kernel needs UEFI there.
-        needed = media.kernel is None and options.arch == "aarch64"
+        # QEMU's `virt` machine has no firmware of its own, so that everything but a kernel needs UEFI there; so does a
+        # kernel that is a program which unpacks itself.
+        needed = options.arch == "aarch64" and (media.kernel is None or is_zboot(media.kernel))
         if not (options.uefi or media.uefi or options.firmware or needed):
             return None
         code, beginning = find(options.arch, options.firmware)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
+from lkbuild.disk.layout import Opener
 from lkbuild.errors import StoreError
 from lkbuild.store.files import copy_range, doing, same_file
 from lkbuild.store.store import Store
@@ -62,13 +63,14 @@ class Recipe:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(temporary) as file:
                 try:
-                    self._copy(store, file)
+                    self.copy(store.open_blob, file)
                     temporary.replace(path)
                 except BaseException:
                     temporary.unlink(missing_ok=True)
                     raise
 
-    def _copy(self, store: Store, file: BinaryIO) -> None:
+    def copy(self, open_blob: Opener, file: BinaryIO) -> None:
+        """Write the bytes to an empty file; zeros are holes."""
         for extent in self.extents:
             match extent:
                 case Data(data):
@@ -76,7 +78,7 @@ class Recipe:
                 case Zeros(length):
                     file.seek(length, os.SEEK_CUR)
                 case Slice(digest, offset, length):
-                    with store.open_blob(digest) as source:
+                    with open_blob(digest) as source:
                         copy_range(source, offset, length, file)
         file.truncate(self.size)
         file.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -49,13 +48,6 @@ class Booted:
                 return answer
             time.sleep(1)
         pytest.fail(f"no answer: {answer!r}\n{self.guest.console()[-3000:]}")
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all: the packages are resolved and fetched once.  LKBUILD_TEST_CACHE keeps it over runs."""
-    kept = os.environ.get("LKBUILD_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.getbasetemp().parent / "packages-cache"
 
 
 @contextmanager

@@ -54,6 +54,43 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
         check(MachineOptions(), Media(tmp_path / "m", "iso-bios", cdrom=tmp_path / "m.iso"))
 
 
+BZIMAGE = b"MZ".ljust(0x202, b"\0") + b"HdrS"
+ARM64 = b"MZ".ljust(0x38, b"\0") + b"ARM\x64" + bytes(100)
+
+
+def program(machine: int) -> bytes:
+    return (
+        b"MZ".ljust(0x3C, b"\0") + (0x80).to_bytes(4, "little") + bytes(64) + b"PE\0\0" + machine.to_bytes(2, "little")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "arch"),
+    [
+        (BZIMAGE, "x86_64"),
+        (ARM64, "aarch64"),
+        (program(0x8664), "x86_64"),
+        (program(0xAA64), "aarch64"),
+        (program(0x5064), None),  # RISC-V, which is not run
+        (b"\x1f\x8b\x08 something packed", None),
+        (b"MZ", None),
+        (b"", None),
+    ],
+)
+def test_what_is_for_other_machines_is_refused(content: bytes, arch: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "m-kernel"
+    file.write_bytes(content)
+    for medium in (Media(tmp_path / "m", "kernel", kernel=file), Media(tmp_path / "m", "uki", program=file)):
+        for mine, other in (("x86_64", "arm64"), ("aarch64", "amd64")):
+            options = MachineOptions(mine)  # type: ignore[arg-type]
+            if arch in (None, mine):
+                check(options, medium)
+                continue
+            with pytest.raises(MachineError, match=f"m-kernel is for {arch} machines") as raised:
+                check(options, medium)
+            assert raised.value.hint == f"say arch={other}"
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.parametrize("address", ["", "127.0.0.1"])
 def test_a_port_that_is_taken_is_named(protocol: str, address: str) -> None:

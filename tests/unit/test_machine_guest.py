@@ -31,7 +31,7 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Boot]:
     guests: list[Guest] = []
 
     def start(behaviour: str = "", **options: object) -> Guest:
-        fake_qemu(tmp_path / "bin", behaviour)
+        fake_qemu(tmp_path / "bin", behaviour, str(options.get("arch", "x86_64")))
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
         guests.append(Guest(machine(tmp_path, **options), tmp_path / "console"))
         return guests[-1]
@@ -71,6 +71,12 @@ def test_the_power_button(boot: Boot) -> None:
     assert guest.powerdown(10)
     assert guest.console().split() == ["FAKE", "CONSOLE", "HEARD", "qmp_capabilities", "HEARD", "system_powerdown"]
     assert not alive(guest.pid)
+
+
+def test_the_power_key_of_an_arm64_machine_without_firmware(boot: Boot, tmp_path: Path) -> None:
+    assert boot(arch="aarch64").powerdown(10)
+    heard = (tmp_path / "console").read_text().split()[2:]
+    assert heard == ["HEARD", "qmp_capabilities", "HEARD", "send-key", "HEARD", "system_powerdown"]
 
 
 def test_a_machine_that_hears_no_button_is_ended(boot: Boot) -> None:

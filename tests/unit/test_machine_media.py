@@ -18,7 +18,7 @@ def lay(directory: Path, *names: str) -> Path:
 
 def shown(media: Media) -> str:
     """`kernel=m-kernel disk=m.img raw`, in short."""
-    parts = [(part, getattr(media, part)) for part in ("kernel", "initrd", "cdrom", "disk")]
+    parts = [(part, getattr(media, part)) for part in ("kernel", "initrd", "cdrom", "disk", "program")]
     files = [f"{part}={file.name}" for part, file in parts if file is not None]
     return " ".join([*files, *([media.disk_format] if media.disk else []), *(["uefi"] if media.uefi else [])])
 
@@ -41,6 +41,7 @@ def shown(media: Media) -> str:
         (["m.raw"], "disk=m.raw raw"),
         (["m.vhd"], "disk=m.vhd vpc"),
         (["m.vmdk"], "disk=m.vmdk vmdk"),
+        (["m.efi"], "program=m.efi uefi"),
         (["n.iso", "m.qcow2"], "disk=m.qcow2 qcow2"),
     ],
 )

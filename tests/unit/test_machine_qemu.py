@@ -79,6 +79,17 @@ CASES: dict[str, tuple[MachineOptions, Media, Belongings, Accelerator, Wiring]] 
         TCG,
         Wiring(3, False),
     ),
+    "aarch64-uki": (
+        MachineOptions(arch="aarch64"),
+        Media(OUT / "web", "uki", program=OUT / "web.efi", uefi=True),
+        replace(
+            OWN,
+            firmware=Firmware(Path("/usr/share/AAVMF/AAVMF_CODE.fd"), STATE / "firmware-variables.fd"),
+            program_disk=STATE / "program.img",
+        ),
+        TCG,
+        Wiring(3, False),
+    ),
 }
 
 

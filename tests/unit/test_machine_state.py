@@ -13,9 +13,11 @@ import pytest
 
 from lkbuild.errors import MachineError, ToolError
 from lkbuild.machine.media import Media
-from lkbuild.machine.options import Disk, MachineOptions
-from lkbuild.machine.qemu import Drive, Firmware
+from lkbuild.machine.options import Arch, Disk, MachineOptions
+from lkbuild.machine.qemu import Drive, Firmware, needs_power_key
 from lkbuild.machine.state import State
+from tests.unit.disk_images import noise
+from tests.unit.test_disk_boot import pe
 
 KERNEL = Media(Path("m"), "kernel+initrd", kernel=Path("m-kernel"))
 needs_qemu_img = pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img makes qcow2 disks")
@@ -172,6 +174,43 @@ def test_media_for_uefi_get_the_distributions_firmware(tmp_path: Path) -> None:
     assert firmware is not None
     assert firmware.code.is_file()
     assert firmware.variables == tmp_path / "firmware-variables.fd"
+
+
+@pytest.mark.parametrize(
+    ("arch", "head", "needed"),
+    [
+        ("x86_64", b"MZ\0\0zimg", False),
+        ("aarch64", b"\x1f\x8b", False),  # QEMU unpacks it
+        ("aarch64", b"MZ\0\x91plain Image", False),
+        ("aarch64", b"MZ\0\0zimg", True),  # a UEFI program that unpacks itself
+    ],
+)
+def test_arm64_kernels_that_need_firmware(arch: Arch, head: bytes, needed: bool, tmp_path: Path) -> None:
+    kernel = tmp_path / "m-kernel"
+    kernel.write_bytes(head)
+    if needed and not Path("/usr/share/AAVMF").is_dir():
+        pytest.skip("the distribution's firmware")
+    with State(tmp_path / "s") as state:
+        own = state.prepare(MachineOptions(arch), Media(tmp_path / "m", "kernel+initrd", kernel=kernel))
+    assert (own.firmware is not None) is needed
+    assert needs_power_key(MachineOptions(arch), own) is (arch == "aarch64" and not needed)
+
+
+@pytest.mark.skipif(not Path("/usr/share/OVMF").is_dir(), reason="the distribution's firmware")
+@pytest.mark.skipif(not shutil.which("mcopy"), reason="mtools read what was made")
+def test_a_program_is_booted_from_a_disk_made_for_it(tmp_path: Path) -> None:
+    program = tmp_path / "m.efi"
+    program.write_bytes(pe() + noise(9_000_000, 4))
+    medium = Media(tmp_path / "m", "uki", program=program, uefi=True)
+    with State(tmp_path / "s") as state:
+        disk = state.prepare(MachineOptions(), medium).program_disk
+        assert disk == tmp_path / "s/program.img"
+        place = f"{disk}@@{1 << 20}"
+        subprocess.run(["mcopy", "-i", place, "::EFI/BOOT/BOOTX64.EFI", tmp_path / "back"], check=True)
+        assert (tmp_path / "back").read_bytes() == program.read_bytes()
+        program.write_bytes(b"no program")
+        with pytest.raises(MachineError, match=r"m\.efi cannot be booted"):
+            state.prepare(MachineOptions(), medium)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

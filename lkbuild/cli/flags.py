@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Word
+from lkbuild.engine.arguments import BUILD_OPTIONS, SWITCHED, Option, Word
 from lkbuild.engine.project import Show
 from lkbuild.engine.specs import closest
 from lkbuild.errors import UsageError
@@ -45,7 +45,7 @@ class Command:
 
 HELP = Flag(("help", "h"), "help", "say what there is", bare="yes")
 _SHORT = {"quiet": ("quiet", "q"), "verbose": ("verbose", "v")}
-_TRUE = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", "0": "no", "2": "yes"}
+_TRUE = {**SWITCHED, "2": "yes"}
 
 
 def flags_of(options: Sequence[Option]) -> tuple[Flag, ...]:

@@ -66,6 +66,9 @@ BUILD_OPTIONS = (
     Option("verbose", "yes|no", "say also why steps run, and which were done before"),
 )
 
+SWITCHED = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", "0": "no"}
+"""What the values of switches mean."""
+
 _REPEATABLE = ("spec", "format", "images")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FIXED = {"arch", "pull", "compression", "profile", "sbom"}
@@ -91,6 +94,12 @@ class Order:
         return replace(self, options=replace(self.options, machines=tuple(machines)))
 
 
+def switched(words: Iterable[Word], options: Iterable[Option] = BUILD_OPTIONS) -> tuple[Word, ...]:
+    """The words with `yes` or `no` as the values of those `options` that are switches, also where 1 or 0 was said."""
+    switches = {option.name for option in options if option.yes_or_no}
+    return tuple((n, SWITCHED.get(value.lower(), value) if n in switches else value) for n, value in words)
+
+
 def order(words: Sequence[Word], base: Path, others: Iterable[Option] = (), merged: Sequence[str] = ()) -> Order:
     """What the words ask for; `others` are further names that may be given.  UsageError names the first mistake.
 
@@ -100,6 +109,7 @@ def order(words: Sequence[Word], base: Path, others: Iterable[Option] = (), merg
     others = tuple(others)
     known = {option.name: option for option in (Option("spec", "FILE", ""), *BUILD_OPTIONS, *others)}
     given: dict[str, list[str]] = {}
+    words = switched(words, known.values())
     for name, value in words:
         _check(name, value, known)
         given.setdefault(name, []).append(value)
@@ -118,7 +128,7 @@ def order(words: Sequence[Word], base: Path, others: Iterable[Option] = (), merg
 
 def manner(words: Iterable[Word]) -> Manner:
     """How things are to be told; of any words, also of wrong ones."""
-    words = tuple(words)
+    words = switched(words)
     return "json" if ("json", "yes") in words else "quiet" if ("quiet", "yes") in words else "lines"
 
 

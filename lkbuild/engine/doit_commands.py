@@ -15,7 +15,7 @@ from doit.dependency import Dependency
 from doit.task import Task
 
 from lkbuild.engine import jobs
-from lkbuild.engine.arguments import Order, manner, order
+from lkbuild.engine.arguments import Order, manner, order, switched
 from lkbuild.engine.building import EVERYTHING, Others, Wish, build, store_writing
 from lkbuild.engine.events import Said, nobody
 from lkbuild.engine.project import VARIABLES, Project, Show, guarded, said, where
@@ -66,7 +66,7 @@ class Call:
         return guarded(lambda: self._do(show), show, self.project.leave)
 
     def _words(self) -> tuple[tuple[str, str], ...]:
-        return said(sys.argv[1:], doit_cmd._CMDLINE_VARS or {})
+        return switched(said(sys.argv[1:], doit_cmd._CMDLINE_VARS or {}))
 
     def _do(self, show: Show) -> int:
         if self.command.name == "dumpdb":

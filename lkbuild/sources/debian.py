@@ -154,6 +154,11 @@ class Apt:
             names = self._run("apt-cache", [*arguments, "pkgnames", unknown[:2]]).split()
             close = get_close_matches(unknown, names, 3, 0.7)
             hint = f"did you mean {' or '.join(close)}?" if close else hint
+            architecture = DEBIAN_NAMES.get(request.architecture, request.architecture)
+            # A repository without suites has one list for all, which apt gives no architecture.
+            lists = self._run(self._program, [*arguments, "indextargets", "--format", "$(ARCHITECTURE)"]).split()
+            if not {architecture, "$(ARCHITECTURE)"}.intersection(lists):
+                hint = _NONE.format(architecture)
         return ImageError(f"apt cannot install {wanted} for {request.architecture}:\n{error.message}", hint)
 
     def _stanzas(self, arguments: list[str], listed: tuple[Listed, ...]) -> dict[str, Mapping[str, str]]:
@@ -238,6 +243,10 @@ def fetch(uri: str, size: int, digest: Digest, into: Path, progress: Progress) -
 
 
 _CHANGED = "the mirror's copy is damaged, or a proxy put something else in its place"
+_NONE = (
+    "the host's sources have no packages for {0}: has /etc/apt an [arch=...] or `Architectures:` without {0}, or does"
+    " the mirror not have them (Ubuntu's are at ports.ubuntu.com)? or lock the packages where they are known"
+)
 _GONE = "mirrors drop old versions: `doit update` finds the present ones"
 
 

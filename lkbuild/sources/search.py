@@ -63,7 +63,7 @@ def not_found(reference: Reference, platform: Platform | None, looked: Iterable[
     lines = [f"image {reference}{wanted} was not found"]
     lines += [f"  {missing.where}: {missing.reason}" for missing in looked] or ["  nowhere was looked"]
     hints = [missing.hint for missing in looked if missing.hint]
-    hints.append(
-        f"check the name; or fetch it into a layout: `skopeo copy docker://{reference} oci:DIR:{reference}`, images=DIR"
-    )
+    which = f"--override-arch {platform.architecture}" if platform else "--all"
+    copy = f"skopeo copy {which} docker://{reference} oci:DIR:{reference}"
+    hints.append(f"check the name; or fetch it into a layout: `{copy}`, images=DIR")
     return ImageError("\n".join(lines), "; ".join(dict.fromkeys(hints)))

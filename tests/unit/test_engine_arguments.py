@@ -87,6 +87,14 @@ def test_mistakes(words: list[tuple[str, str]], message: str, hint: str) -> None
     assert hint in (error.value.hint or "")
 
 
+@pytest.mark.parametrize("said", ["yes", "1", "true", "True"])
+def test_switches_are_turned_on_in_several_ways(said: str) -> None:
+    uefi = Option("uefi", "yes|no", "")
+    found = order([("docker", said), ("quiet", said), ("uefi", said)], HERE, [uefi])
+    assert (found.options.docker, found.manner, found.rest) == (True, "quiet", (("uefi", "yes"),))
+    assert not order([("docker", "0"), ("verbose", "false")], HERE).options.docker
+
+
 def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     words = {

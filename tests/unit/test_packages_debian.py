@@ -293,6 +293,44 @@ def test_apt_says_what_is_wrong(tmp_path: Path, repository: Callable[..., Apt]) 
     assert apt.resolve(DebianRequest("arm64", ("nginx-lite",)), renew=True)[0].name == "nginx-lite"
 
 
+@needs_dpkg
+@needs_apt
+@pytest.mark.parametrize(
+    ("restriction", "offered", "found"),
+    [
+        ("", "amd64 arm64", True),
+        ("arch=amd64,arm64", "amd64 arm64", True),
+        ("arch+=s390x", "amd64 arm64", True),
+        ("arch=amd64", "amd64 arm64", False),  # Debian's for a host that has others' packages too
+        ("arch-=arm64", "amd64 arm64", False),
+        ("", "amd64", False),  # Ubuntu's first mirror
+    ],
+)
+def test_sources_for_some_architectures(
+    tmp_path: Path, repository: Callable[..., Apt], restriction: str, offered: str, found: bool
+) -> None:
+    """What the host's sources say of architectures holds for another one than the host's too."""
+    apt = repository(make_deb(tmp_path, "app", {"etc/app": ""}, Architecture="arm64"))
+    place = tmp_path / "repo%"
+    packages = (place / "Packages").read_text()
+    release = f"Architectures: {offered}\nComponents: main\nSHA256:\n"
+    for architecture in offered.split():
+        listed = place / f"dists/s/main/binary-{architecture}/Packages"
+        listed.parent.mkdir(parents=True)
+        raw = packages.replace("Architecture: arm64", f"Architecture: {architecture}").encode()
+        listed.write_bytes(raw)
+        release += f" {hashlib.sha256(raw).hexdigest()} {len(raw)} main/binary-{architecture}/Packages\n"
+    (place / "dists/s/Release").write_text(release)
+    (tmp_path / "list").write_text(f"deb [trusted=yes {restriction}] file:{tmp_path}/repo%25 s main\n")
+    request = DebianRequest("arm64", ("app",))
+    if found:
+        assert [deb.name for deb in apt.resolve(request)] == ["app"]
+        return
+    with pytest.raises(ImageError, match="for arm64") as caught:
+        apt.resolve(request)
+    assert "no packages for arm64" in (caught.value.hint or ""), caught.value
+
+
 @needs_apt
 def test_sources_that_cannot_be_reached(tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"deb [trusted=yes] file:{tmp_path}/nowhere ./\n")

@@ -88,8 +88,8 @@ class Limits:
 def _limited(step: Step, steps: Mapping[str, Step]) -> _Limited | None:
     """What limits a step, None for one that lays out no medium or one that has no limit."""
     match step.params:
-        case Medium(maker, _, size) if maker in LIMITS:
-            limit, size = maker, None if size is None else size << 20
+        case Medium(maker) if maker in LIMITS:
+            limit, size = maker, step.params.bytes
         case Rpi3():
             limit, size = "rpi3", None
         case _:

@@ -20,6 +20,7 @@ from lkbuild.plan.media_kinds import (
     Rpi3,
     Unpacked,
 )
+from lkbuild.plan.possible import BIOS
 from lkbuild.plan.rootfs import cmdline_file, initrd, kernel_file, ucode_file
 from lkbuild.plan.step import Input, Step
 
@@ -40,11 +41,13 @@ DEFAULT_SIZE = 1024
 """MB of an `aws` or `qcow2-bios` disk, as LinuxKit has it."""
 
 
-def medium(machine: MachinePlan, maker: str, format: str, size: int | None = None) -> str:
-    """The step whose `recipe` is a medium that boots the machine; `format` is for messages."""
+def medium(machine: MachinePlan, maker: str, format: str, size: int | None = None, unit: int = 1) -> str:
+    """The step whose `recipe` is a medium that boots the machine; `format` is for messages, the rest as in `Medium`."""
     inputs = _boot_inputs(machine, format)
+    if machine.style.architecture not in BIOS:
+        inputs = (_program(machine, inputs[0]), *inputs[1:])
     inputs += loaders(machine, maker, format)
-    params = Medium(maker, machine.spec.name, size)
+    params = Medium(maker, machine.spec.name, size, unit)
     return machine.add(Step(f"{maker}:{machine.spec.name}", "medium", params, inputs, machine.spec.origin("kernel")))
 
 
@@ -56,6 +59,14 @@ def loaders(machine: MachinePlan, maker: str, format: str) -> tuple[Input, ...]:
     params = Loaders(machine.style.architecture, roles)
     step = machine.add(Step(f"loaders:{short(image)}/{maker}", "loaders", params, machine.image(image)))
     return tuple(Input(role, step, role) for role in roles)
+
+
+def _program(machine: MachinePlan, kernel: Input) -> Input:
+    """The kernel as UEFI firmware starts it: a bzImage is a program, where others' kernels may be compressed whole."""
+    params = Unpacked(machine.style.architecture, program=True)
+    name = f"program:{machine.spec.name}"
+    step = machine.add(Step(name, "unpacked", params, (kernel,), machine.spec.origin("kernel")))
+    return Input("kernel", step, "kernel")
 
 
 def _boot_inputs(machine: MachinePlan, format: str) -> tuple[Input, ...]:
@@ -97,10 +108,10 @@ def rpi3(machine: MachinePlan) -> str:
 
 def firecracker(machine: MachinePlan) -> tuple[str, str]:
     """The steps whose `kernel` is a kernel that Firecracker starts, and whose `config` is the machine for it."""
-    architecture = machine.style.architecture
     roles = {item.role: item for item in _boot_inputs(machine, "firecracker")}
     origin = machine.spec.origin("kernel")
-    plain = Step(f"unpacked:{machine.spec.name}", "unpacked", Unpacked(architecture), (roles["kernel"],), origin)
+    params = Unpacked(machine.style.architecture)
+    plain = Step(f"unpacked:{machine.spec.name}", "unpacked", params, (roles["kernel"],), origin)
     cmdline = (roles["cmdline"],) if "cmdline" in roles else ()
     name = f"firecracker-config:{machine.spec.name}"
     config = Step(name, "firecracker-config", FirecrackerConfig(), cmdline, origin)

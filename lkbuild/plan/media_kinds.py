@@ -27,11 +27,20 @@ class Loaders:
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A disk, an ISO or a UEFI program that boots the machine: one of `steps.medium.MAKERS`.  `size` in MB."""
+    """A disk, an ISO or a UEFI program that boots the machine: one of `steps.medium.MAKERS`.
+
+    `size` in MB; it is made a multiple of `unit`, where the end of a disk must not move later (the copy of a GPT).
+    """
 
     maker: str
     title: str
     size: int | None = None
+    unit: int = 1
+
+    @property
+    def bytes(self) -> int | None:
+        """The size in bytes, where one was said, of whole units."""
+        return None if self.size is None else -(-self.size // self.unit) * self.unit << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +58,13 @@ class KernelInitrdTar:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A kernel without its compression, as Firecracker starts it: an ELF, or for arm64 an `Image`."""
+    """A kernel without its compression, as Firecracker starts it: an ELF, or for arm64 an `Image`.
+
+    With `program`, one that UEFI firmware can start stays as it is.
+    """
 
     architecture: str
+    program: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from lkbuild.plan import media
 from lkbuild.plan.beside import beside
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
+from lkbuild.plan.possible import BIOS
 from lkbuild.plan.root_disk import root_disk, root_initrd
 from lkbuild.plan.root_kinds import RootType
 from lkbuild.plan.rootfs import cmdline_file, docker, initrd, kernel_file, oci_layout, tar
@@ -141,9 +142,14 @@ def _medium(maker: str, ending: str, format: str) -> Callable[[MachinePlan], lis
 
 
 def _converted(maker: str, format: str, ending: str, size: int | None = None) -> Callable[[MachinePlan], list[File]]:
+    """A disk in another format: that of `maker`, or the UEFI disk where machines have no BIOS."""
+
     def files(machine: MachinePlan) -> list[File]:
         wanted = machine.style.size if machine.style.size is not None else size
-        raw = media.medium(machine, maker, format, wanted)
+        disk = maker if machine.style.architecture in BIOS else "efi-disk"
+        # Google's disks have whole GiB, and a GPT has its copy at the end.
+        unit = 1024 if format == "gcp" and disk == "efi-disk" else 1
+        raw = media.medium(machine, disk, format, wanted, unit)
         step, output = media.converted(machine, raw, format, wanted if format == "raw" else None)
         return [File(ending, step, output, recipe=output == "recipe")]
 

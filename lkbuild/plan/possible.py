@@ -25,7 +25,7 @@ class Rule:
 
     `kernel`: the spec has one.  `on`: the machine is of one of these architectures, `why` it is of no other.  `sizes`:
     what `size=` may be, None where the format has no size.  `brings`: what the image that `bootloader=` names must
-    bring, because lkbuild's own has it not.
+    bring, because lkbuild's own has it not.  `instead`: the format that boots by UEFI in its place.
     """
 
     kernel: bool = True
@@ -33,6 +33,7 @@ class Rule:
     why: str = ""
     sizes: Sizes | None = None
     brings: str = ""
+    instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,12 @@ class Asked:
     bootloader: bool = False
 
 
-_BIOS, _BIOS_WHY = ("amd64",), "boots by BIOS, which {} machines do not have"
+BIOS = ("amd64",)
+"""The machines that boot by BIOS."""
+
+_BIOS_WHY = "boots by BIOS, which {} machines do not have"
 _UEFI, _UEFI_WHY = ("amd64", "arm64", "riscv64"), "boots by UEFI, which {} machines do not have"
+_FIRMWARE_WHY = "boots by BIOS or UEFI, and {} machines have neither"
 
 _MOST = MAX_DISK >> 20
 _MBR_SIZES = Sizes(least_disk(MBR) >> 20, _MOST)
@@ -57,12 +62,17 @@ _GPT_SIZES = Sizes(least_disk(GPT) >> 20, _MOST)
 _VHD_SIZES = Sizes(_MBR_SIZES.least, MAX_VHD >> 20)
 
 
-def _bios(sizes: Sizes | None = None) -> Rule:
-    return Rule(on=_BIOS, why=_BIOS_WHY, sizes=sizes)
+def _bios(instead: str, sizes: Sizes | None = None) -> Rule:
+    return Rule(on=BIOS, why=_BIOS_WHY, sizes=sizes, instead=instead)
 
 
 def _uefi(sizes: Sizes | None = None) -> Rule:
     return Rule(on=_UEFI, why=_UEFI_WHY, sizes=sizes)
+
+
+def _cloud(sizes: Sizes) -> Rule:
+    """By BIOS where there is one, else by UEFI."""
+    return Rule(on=_UEFI, why=_FIRMWARE_WHY, sizes=sizes)
 
 
 RULES: dict[str, Rule] = {
@@ -74,22 +84,22 @@ RULES: dict[str, Rule] = {
     "kernel+erofs": Rule(kernel=False),
     "kernel+iso": Rule(kernel=False),
     "tar-kernel-initrd": Rule(),
-    "iso-bios": _bios(),
+    "iso-bios": _bios("iso-efi"),
     "iso-efi": _uefi(),
     "iso-efi-initrd": _uefi(),
-    "iso-hybrid": _bios(),
-    "raw-bios": _bios(_MBR_SIZES),
+    "iso-hybrid": _bios("iso-efi"),
+    "raw-bios": _bios("raw-efi", _MBR_SIZES),
     "raw-efi": _uefi(_GPT_SIZES),
-    "raw-hybrid": _bios(_GPT_SIZES),
-    "qcow2-bios": _bios(_MBR_SIZES),
+    "raw-hybrid": _bios("raw-efi", _GPT_SIZES),
+    "qcow2-bios": _bios("qcow2-efi", _MBR_SIZES),
     "qcow2-efi": _uefi(_GPT_SIZES),
-    "qcow2-hybrid": _bios(_GPT_SIZES),
-    "aws": _bios(_MBR_SIZES),
-    "gcp": _bios(_MBR_SIZES),
-    "vhd": _bios(_VHD_SIZES),
-    "dynamic-vhd": _bios(_VHD_SIZES),
-    "vhdx": _bios(_GPT_SIZES),
-    "vmdk": _bios(_MBR_SIZES),
+    "qcow2-hybrid": _bios("qcow2-efi", _GPT_SIZES),
+    "aws": _cloud(_MBR_SIZES),
+    "gcp": _cloud(_MBR_SIZES),
+    "vhd": _cloud(_VHD_SIZES),
+    "dynamic-vhd": _cloud(_VHD_SIZES),
+    "vhdx": _cloud(_GPT_SIZES),
+    "vmdk": _cloud(_MBR_SIZES),
     "uki": _uefi(),
     "firecracker": Rule(on=("amd64", "arm64"), why="is for Firecracker, which does not run on {} machines"),
     "rpi3": Rule(on=("arm64",), why="is for arm64, and this build is for {}", brings="a Raspberry Pi's firmware"),
@@ -122,13 +132,15 @@ def _refusals(rule: Rule, asked: Asked) -> list[tuple[str, str]]:
         found.append((rule.why.format(architecture), _instead(rule, architecture)))
     elif rule.brings and not asked.bootloader:
         found.append((f"needs {rule.brings}, which lkbuild does not have", "name an image with it: bootloader=IMAGE"))
-    if rule.sizes is not None and size is not None and not rule.sizes.least <= size <= rule.sizes.most:
-        found.append((f"cannot have size={size}M", f"it can be from {rule.sizes.least}M to {rule.sizes.most}M"))
+    if rule.sizes is not None and size is not None:
+        # Disks that boot by UEFI alone have a GPT.
+        least = max(rule.sizes.least, 0 if architecture in BIOS else _GPT_SIZES.least)
+        if not least <= size <= rule.sizes.most:
+            found.append((f"cannot have size={size}M", f"it can be from {least}M to {rule.sizes.most}M"))
     return found
 
 
 def _instead(rule: Rule, architecture: str) -> str:
-    """Formats that boot in the same way where there are any, else the architectures."""
-    if rule.why == _BIOS_WHY and architecture in _UEFI:
-        return "use raw-efi, qcow2-efi, iso-efi or uki"
-    return f"build with arch={' or arch='.join(rule.on)}"
+    """The same by UEFI where machines have that, else the architectures."""
+    others = f"build with arch={' or arch='.join(rule.on)}"
+    return f"use {rule.instead}, or {others}" if rule.instead and architecture in _UEFI else others

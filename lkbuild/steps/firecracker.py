@@ -1,4 +1,4 @@
-"""What Firecracker starts: a kernel without compression, and a machine's configuration (docs/getting-started.md there).
+"""Kernels without compression, and what Firecracker is told of a machine (docs/getting-started.md there).
 
 Paths in the configuration are relative: Firecracker is to be started in the directory of the files.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from lkbuild.disk.loader_config import check_cmdline
-from lkbuild.disk.vmlinux import unpack
+from lkbuild.disk.vmlinux import is_program, unpack
 from lkbuild.errors import StepError
 from lkbuild.plan.media_kinds import FirecrackerConfig, Unpacked
 from lkbuild.steps.medium import cmdline
@@ -18,9 +18,18 @@ _WANTED = ("console=ttyS0", "reboot=k", "panic=1", "pci=off")
 
 
 def unpacked(params: Unpacked, work: Work) -> None:
-    """Writes `kernel`."""
+    """Writes `kernel`; StepError where it is to be a UEFI program and is none."""
+    kernel = work.inputs["kernel"]
+    if params.program and is_program(kernel.path):
+        work.made["kernel"] = kernel.blob
+        return
     with work.output("kernel").open("w+b") as target:
-        unpack(work.input("kernel"), params.architecture, target)
+        unpack(kernel.path, params.architecture, target)
+    if params.program and not is_program(work.output("kernel")):
+        raise StepError(
+            "the kernel has no EFI stub, so that UEFI firmware cannot start it",
+            "use a kernel with CONFIG_EFI_STUB=y, or make kernel+initrd",
+        )
 
 
 def firecracker_config(params: FirecrackerConfig, work: Work) -> None:

@@ -9,6 +9,7 @@ from lkbuild.disk.boot_disk import bios_disk, efi_disk, hybrid_disk
 from lkbuild.disk.boot_files import BiosDiskFiles, BiosIsoFiles, Bootable, unified
 from lkbuild.disk.boot_iso import bios_iso, efi_initrd_iso, efi_iso, hybrid_iso
 from lkbuild.disk.extents import Extent, Slice
+from lkbuild.disk.layout import round_up, total
 from lkbuild.plan.media_kinds import LoaderRole, Medium
 from lkbuild.steps.rootfs import finish
 from lkbuild.steps.work import Work
@@ -24,12 +25,17 @@ def medium(params: Medium, work: Work) -> None:
     initrd = Recipe.decode(work.input("initrd").read_bytes())
     boot = Bootable((Slice(kernel.digest, 0, kernel.size),), initrd.extents, cmdline(work), params.title)
     seed = identity([params, [[role, item.blob.digest] for role, item in sorted(work.inputs.items())]])
-    size = None if params.size is None else params.size << 20
 
     def loader(role: LoaderRole) -> bytes:
         return work.input(role).read_bytes()
 
-    finish(MAKERS[params.maker](boot, loader, size, bytes.fromhex(seed.hex)), work)
+    def made(size: int | None) -> list[Extent]:
+        return MAKERS[params.maker](boot, loader, size, bytes.fromhex(seed.hex))
+
+    extents = made(params.bytes)
+    if total(extents) % (params.unit << 20) and params.unit > 1:
+        extents = made(round_up(total(extents), params.unit << 20))
+    finish(extents, work)
 
 
 def cmdline(work: Work) -> str:

@@ -95,7 +95,8 @@ BOOTS = [
     ("iso-hybrid", False), ("raw-hybrid", True),
     ("iso-hybrid", True), ("raw-hybrid", False), ("iso-bios", False), ("iso-efi", True), ("raw-bios", False),
     ("raw-efi", True), ("qcow2-bios", False), ("qcow2-efi", True), ("qcow2-hybrid", True), ("aws", False),
-    ("vhd", False), ("vhdx", True), ("vmdk", False), ("iso-efi-initrd", True), *((name, False) for name in ROOTS),
+    ("vhd", False), ("vhdx", True), ("vmdk", False), ("uki", True), ("iso-efi-initrd", True),
+    *((name, False) for name in ROOTS),
 ]  # fmt: skip
 REPRESENTATIVE = 2
 """How many of them are booted where not all are asked for."""

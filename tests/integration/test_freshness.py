@@ -148,6 +148,21 @@ def test_a_tag_means_what_it_meant_until_it_is_renewed(world: World, text: str) 
     assert not world.build(spec)
 
 
+def test_two_architectures_in_one_directory(tmp_path: Path) -> None:
+    """The files have the same names, and the last build's are there; what the one before left says nothing of them."""
+    images = Path(__file__).parents[1] / "conformance" / "images"
+    world = World(tmp_path, Layout(tmp_path / "registry"), Remote(images))
+    spec = world.spec("m.yml", "services: [{name: a, image: 'conf/multi:1'}]\n")
+    files: dict[str, set[bytes]] = {"amd64": set(), "arm64": set()}
+    for arch in ("amd64", "arm64", "amd64", "arm64"):
+        assert world.build(spec, arch=arch), "the other one's file is there"
+        assert world.wrote == 1
+        files[arch].add((tmp_path / "out" / "m.tar").read_bytes())
+        assert not world.build(spec, arch=arch)
+    assert [len(found) for found in files.values()] == [1, 1]
+    assert files["amd64"] != files["arm64"]
+
+
 @pytest.mark.parametrize("text", [SERVICE, VOLUME], ids=["a container", "a volume kept whole"])
 def test_what_is_in_the_cache_is_found_offline_and_what_is_not_is_refused(world: World, text: str) -> None:
     spec = world.spec("m.yml", text)

@@ -31,7 +31,8 @@ def test_every_format_has_a_rule() -> None:
     assert RULES.keys() == FORMATS.keys()
 
 
-BIOS = "iso-bios,iso-hybrid,raw-bios,raw-hybrid,qcow2-bios,qcow2-hybrid,aws,gcp,vhd,dynamic-vhd,vhdx,vmdk"
+BIOS = "iso-bios,iso-hybrid,raw-bios,raw-hybrid,qcow2-bios,qcow2-hybrid"
+CLOUD = "aws,gcp,vhd,dynamic-vhd,vhdx,vmdk"
 UEFI = "iso-efi,raw-efi,qcow2-efi,uki"
 
 
@@ -41,6 +42,9 @@ UEFI = "iso-efi,raw-efi,qcow2-efi,uki"
         (BIOS, "amd64", ()),
         (BIOS, "arm64", BIOS.split(",")),
         (BIOS, "s390x", BIOS.split(",")),
+        (CLOUD, "amd64", ()),
+        (CLOUD, "arm64", ()),  # by UEFI
+        (CLOUD, "s390x", CLOUD.split(",")),
         (UEFI, "amd64", ()),
         (UEFI, "arm64", ()),
         (UEFI, "riscv64", ()),
@@ -61,7 +65,9 @@ def test_architectures(tmp_path: Path, names: str, arch: str, refusing: tuple[st
 @pytest.mark.parametrize(
     ("names", "arch", "hint"),
     [
-        ("raw-bios", "arm64", "raw-efi, qcow2-efi, iso-efi or uki"),
+        ("raw-bios", "arm64", "use raw-efi, or build with arch=amd64"),
+        ("iso-hybrid", "arm64", "use iso-efi, or"),
+        ("aws", "s390x", "arch=amd64 or arch=arm64"),
         ("raw-bios", "s390x", "arch=amd64"),
         ("rpi3", "amd64", "arch=arm64"),
         ("raw-efi", "s390x", "arch=amd64 or arch=arm64"),
@@ -100,6 +106,12 @@ def test_what_boots_needs_a_kernel(tmp_path: Path) -> None:
 def test_sizes(tmp_path: Path, name: str, size: int, words: str) -> None:
     said = refused(spec(tmp_path), name, size=size)
     assert said.startswith(words) if words else said == ""
+
+
+@pytest.mark.parametrize(("name", "arch", "least"), [("aws", "amd64", 34), ("aws", "arm64", 35), ("vhd", "arm64", 35)])
+def test_disks_for_uefi_alone_have_a_larger_partition_table(tmp_path: Path, name: str, arch: str, least: int) -> None:
+    assert refused(spec(tmp_path), name, arch, size=least) == ""
+    assert f"from {least}M" in refused(spec(tmp_path), name, arch, size=least - 1)
 
 
 def test_all_that_is_wrong_is_said(tmp_path: Path) -> None:

@@ -25,9 +25,13 @@ from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.disk.uimage import UImage, script, uimage
 from lkbuild.disk.vmlinux import unpack
 from lkbuild.errors import StepError, StoreError
+from lkbuild.plan.media_kinds import Medium, Unpacked
 from lkbuild.steps.firecracker import boot_arguments
+from lkbuild.store import Store
 from lkbuild.store.recipe import Recipe, Tree
+from tests.support.steps import carry_out
 from tests.unit.disk_images import noise
+from tests.unit.test_disk_boot import pe
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -140,6 +144,33 @@ def test_kernels_that_cannot_be_unpacked(kernel: bytes, message: str, tmp_path: 
         unpacked(kernel, tmp_path)
 
 
+PROGRAM = b"MZ" + IMAGE[2:]
+"""An Image with the EFI stub."""
+RISCV = b"MZ" + bytes(54) + b"RSC\x05" + bytes(4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "architecture", "program"),
+    [
+        (PROGRAM, "arm64", PROGRAM),
+        (gzip.compress(PROGRAM), "arm64", PROGRAM),
+        (zboot(b"\x02\x21\x4c\x18 lz4"), "arm64", zboot(b"\x02\x21\x4c\x18 lz4")),  # it unpacks itself
+        (gzip.compress(RISCV), "riscv64", RISCV),
+        (gzip.compress(IMAGE), "arm64", None),
+    ],
+    ids=["image", "gzip", "zboot", "riscv", "without the stub"],
+)
+def test_the_kernel_as_a_uefi_program(kernel: bytes, architecture: str, program: bytes | None, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache")
+    inputs = {"kernel": store.add(kernel)}
+    if program is None:
+        with pytest.raises(StepError, match="has no EFI stub"):
+            carry_out(store, "unpacked", Unpacked(architecture, program=True), inputs)
+        return
+    made = carry_out(store, "unpacked", Unpacked(architecture, program=True), inputs)
+    assert store.read(made["kernel"].digest) == program
+
+
 @given(st.binary(max_size=700))
 def test_no_kernel_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     directory = tmp_path_factory.getbasetemp()
@@ -174,6 +205,22 @@ def test_boot_arguments(line: str, expected: str) -> None:
 def test_boot_arguments_are_added_once(line: str) -> None:
     once = boot_arguments(line)
     assert boot_arguments(once) == once
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "made"), [(None, 1, 35), (None, 64, 64), (70, 64, 128), (64, 64, 64), (70, 1, 70)]
+)
+def test_a_disk_of_whole_units(size: int | None, unit: int, made: int, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache")
+    initrd = Recipe.of([Data(b"initrd")]).encode()
+    inputs = {"kernel": store.add(b"kernel"), "initrd": store.add(initrd), "stub": store.add(pe())}
+    result = carry_out(store, "medium", Medium("efi-disk", "m", size, unit), inputs)
+    disk = Recipe.decode(store.read(result["recipe"].digest))
+    assert disk.size == made << 20
+    disk.write(store, tmp_path / "disk")
+    if sgdisk := shutil.which("sgdisk", path="/usr/sbin:/sbin:/usr/bin"):
+        said = subprocess.run([sgdisk, "-v", tmp_path / "disk"], capture_output=True, text=True, check=True).stdout
+        assert "No problems found" in said
 
 
 def test_uimage_header() -> None:

@@ -29,9 +29,11 @@ def media(graph: Graph) -> list[Medium]:
 
 
 ON_ARM64 = {
+    **dict.fromkeys(("kernel+squashfs", "kernel+erofs", "kernel+iso"), ""),
     **dict.fromkeys(("kernel+initrd", "tar", "docker", "oci", "tar-kernel-initrd", "firecracker", "rpi3"), ""),
     **dict.fromkeys(("raw-efi", "qcow2-efi", "aws", "gcp", "vhd", "dynamic-vhd", "vhdx", "vmdk"), "efi-disk"),
     "iso-efi": "efi-iso",
+    "iso-efi-initrd": "efi-initrd-iso",
     "uki": "uki",
 }
 """The formats there are for arm64, and what boots in them."""

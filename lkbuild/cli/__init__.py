@@ -12,6 +12,7 @@ from importlib import import_module
 VERBS = {
     "build": "build machines from specs, as `linuxkit build` does",
     "run": "run a machine that was built, under QEMU",
+    "dev": "run a machine and change it with every save: services are swapped while it runs",
     "lock": "write lock files beside specs; what is locked already stays",
     "update": "write lock files anew, as registries and package archives are now",
     "list": "list output formats; with specs, their tasks and how they stand",

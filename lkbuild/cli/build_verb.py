@@ -48,14 +48,17 @@ def work(given: Given, show: Show) -> int:
     return build(left, Wish(manners, writing=writing), PROJECT.prepare, show)
 
 
-def asked_for(given: Given) -> Order:
-    """The order of a command line.  Files named are merged into one machine; with `spec=` each is one."""
+def asked_for(given: Given, others: tuple[Option, ...] = _OTHERS) -> Order:
+    """The order of a command line.  Files named are merged into one machine; with `spec=` each is one.
+
+    `others` are the words besides those for building.
+    """
     if "-" in given.names:
         raise UsageError(
             "a spec cannot come from standard input, since the paths in it are relative to where it lies",
             "save it to a file and name that",
         )
-    asked = order(given.words, Path(), _OTHERS, given.names)
+    asked = order(given.words, Path(), others, given.names)
     if not asked.options.machines:
         error = no_spec(Path())
         raise UsageError(error.message, (error.hint or "").replace("spec=FILE", "lkbuild build FILE"))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Order
 from lkbuild.engine.events import Told
 from lkbuild.engine.project import Show
 from lkbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from lkbuild.machine.options import MachineOptions
 
 BOOT_OPTIONS = (
     Option("publish", "HOST:GUEST[/udp]", "make a port of the machine reachable; can be repeated"),
@@ -29,6 +33,14 @@ BUILT_OPTIONS = tuple(option for option in BUILD_OPTIONS if option.name in ("arc
 def run_built(order: Order, show: Show) -> int:
     """Run the machine that an order built, with its serial console here; returns what to exit with."""
     from lkbuild.machine import media
+    from lkbuild.machine.run import run
+
+    found = media.find(order.options.directory / machine_name(order), (order.options.formats or ("",))[0])
+    return run(machine_options(order), found, state_directory(order), lambda line: show(Told(line)))
+
+
+def machine_options(order: Order) -> MachineOptions:
+    """How the machine is to be run, from an order's words; UsageError for what they cannot mean."""
     from lkbuild.machine.options import (
         MachineOptions,
         data_of,
@@ -39,27 +51,28 @@ def run_built(order: Order, show: Show) -> int:
         parse_memory,
         published,
     )
-    from lkbuild.machine.run import run
 
     single = dict(order.rest)
-    disks = tuple(parse_disk(value) for name, value in order.rest if name == "disk")
-    options = MachineOptions(
+    return MachineOptions(
         arch=parse_arch(order.options.arch),
         cpus=parse_cpus(single.get("cpus", "1")),
         memory=parse_memory(single.get("mem", "1024")),
         publish=published(value for name, value in order.rest if name == "publish"),
-        disks=disks,
+        disks=tuple(parse_disk(value) for name, value in order.rest if name == "disk"),
         data=data_of(single.get("data"), single.get("data_file")),
         accel=parse_accel(single.get("accel", "auto")),
         uefi=single.get("uefi") == "yes" or "fw" in single,
         firmware=Path(single["fw"]).expanduser() if "fw" in single else None,
     )
-    found = media.find(order.options.directory / _name(order), (order.options.formats or ("",))[0])
-    state = Path(single["state"]).expanduser() if "state" in single else None
-    return run(options, found, state, lambda line: show(Told(line)))
 
 
-def _name(order: Order) -> str:
+def state_directory(order: Order) -> Path | None:
+    """The state directory that was asked for."""
+    single = dict(order.rest)
+    return Path(single["state"]).expanduser() if "state" in single else None
+
+
+def machine_name(order: Order) -> str:
     """What the outputs' names begin with."""
     if order.options.name:
         return order.options.name

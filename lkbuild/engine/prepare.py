@@ -53,9 +53,12 @@ class Prepared:
         self.session.place.store.close()
 
 
-def prepare(options: BuildOptions, listen: Listener, registry: Source) -> Prepared:
-    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once."""
-    watch = Watch()
+def prepare(options: BuildOptions, listen: Listener, registry: Source, watch: Watch | None = None) -> Prepared:
+    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once.
+
+    `watch` is told what is looked at, also where that ends in an error.
+    """
+    watch = watch or Watch()
     specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0]), listen))
     check_formats((spec for spec, _ in specs), options)
     store = Store.open(options.cache)

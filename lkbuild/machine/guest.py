@@ -12,6 +12,7 @@ import shlex
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +65,14 @@ class Console:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A virtio-serial port of the guest: what it is called there, and QEMU's end of the socket it leads to."""
+
+    name: str
+    socket: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a web server in the guest answered."""
 
@@ -74,9 +83,13 @@ class Answer:
 class Guest:
     """A machine under QEMU.  As a context, it is ended, not asked, when the context is left."""
 
-    def __init__(self, machine: Machine, console: Console | Path) -> None:
-        """Start it; a path is a file that gets all it says.  MachineError, ToolError where that cannot be."""
+    def __init__(self, machine: Machine, console: Console | Path, ports: Sequence[Port] = ()) -> None:
+        """Start it; a path is a file that gets all it says.  MachineError, ToolError where that cannot be.
+
+        The sockets of the ports are closed here once QEMU has them.
+        """
         self._file = console if isinstance(console, Path) else None
+        self._ports = tuple(ports)
         self._state = State(machine.directory)
         try:
             ports_free(machine.options.publish)
@@ -88,13 +101,17 @@ class Guest:
         except BaseException:
             self._state.close()
             raise
+        finally:
+            for port in self._ports:
+                port.socket.close()
 
     def _start(self, machine: Machine, console: Console) -> tuple[subprocess.Popen[bytes], Monitor]:
         program = qemu.program(machine.options.arch)
         belongings = self._state.prepare(machine.options, machine.media)
         self._power_key = qemu.needs_power_key(machine.options, belongings)
         ours, theirs = socket.socketpair()
-        wiring = qemu.Wiring(theirs.fileno(), console.terminal)
+        ports = tuple((port.name, port.socket.fileno()) for port in self._ports)
+        wiring = qemu.Wiring(theirs.fileno(), console.terminal, ports)
         argv = qemu.command(machine.options, machine.media, belongings, machine.accelerator, wiring)
         try:
             with theirs, self._log.open("wb") as log:
@@ -107,7 +124,7 @@ class Guest:
                     stdin=console.input,
                     stdout=console.output,
                     stderr=log,
-                    pass_fds=(theirs.fileno(), self._state.lock),
+                    pass_fds=(theirs.fileno(), self._state.lock, *(descriptor for _, descriptor in ports)),
                     start_new_session=not console.terminal,
                 )
         except OSError as error:

@@ -56,10 +56,12 @@ class Wiring:
     """How we reach QEMU: the number of the QMP socket's descriptor, and whether its console is a person's terminal.
 
     On a terminal, Ctrl-A is the escape: Ctrl-A X ends QEMU, Ctrl-A C is its monitor; all else goes to the guest.
+    `ports` are virtio-serial ports of the guest, by name, and the descriptors of the sockets they lead to.
     """
 
     qmp: int
     terminal: bool
+    ports: tuple[tuple[str, int], ...] = ()
 
 
 def program(arch: Arch) -> Path:
@@ -88,6 +90,7 @@ def command(
         "-device", "virtio-rng-pci",
         *(["-device", "virtio-keyboard-pci"] if needs_power_key(options, belongings) else []),
         *_network(options.publish, belongings.mac),
+        *_ports(wiring.ports),
         *_drives(media, belongings),
         *_boot(media, belongings.firmware),
     ]  # fmt: skip
@@ -118,6 +121,15 @@ def _console(wiring: Wiring) -> list[str]:
 def _network(publish: tuple[Publish, ...], mac: str) -> list[str]:
     forwards = "".join(f",hostfwd={p.protocol}:{p.address}:{p.port}-:{p.guest}" for p in publish)
     return ["-netdev", f"user,id=net0{forwards}", "-device", f"virtio-net-pci,netdev=net0,mac={mac},romfile="]
+
+
+def _ports(ports: tuple[tuple[str, int], ...]) -> list[str]:
+    """Ports that a guest finds by their names in /sys/class/virtio-ports, with the driver virtio_console."""
+    argv = ["-device", "virtio-serial-pci"] if ports else []
+    for number, (name, descriptor) in enumerate(ports):
+        argv += ["-chardev", f"socket,id=port{number},fd={descriptor}"]
+        argv += ["-device", f"virtserialport,chardev=port{number},name={_escaped(name)}"]
+    return argv
 
 
 def _drives(media: Media, belongings: Belongings) -> list[str]:

@@ -63,6 +63,11 @@ def fingerprint(root: Path) -> str:
     return seen.hexdigest()
 
 
+def is_transient(name: str) -> bool:
+    """Whether a file or directory of this name is an editor's temporary file, or git's, and so no part of a tree."""
+    return _TRANSIENT.fullmatch(name) is not None
+
+
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Path and status of all but directories."""
     pending = [""]
@@ -71,7 +76,7 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
         try:
             with os.scandir(root / directory) as found:
                 for entry in found:
-                    if _TRANSIENT.fullmatch(entry.name):
+                    if is_transient(entry.name):
                         continue
                     path = f"{directory}/{entry.name}" if directory else entry.name
                     if entry.is_dir(follow_symlinks=False):

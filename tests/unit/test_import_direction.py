@@ -17,7 +17,7 @@ ROWS = [
     {"store", "sources", "tools"},
     {"steps"},
     {"engine"},
-    {"machine", "report", "trust"},
+    {"machine", "report", "trust", "dev"},
     {"cli", "dodo", "__main__"},
 ]
 """Each row may import itself and the rows above it in this list."""

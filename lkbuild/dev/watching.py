@@ -69,13 +69,12 @@ class Watched:
         numbers = signature(path)
         if not numbers:
             return None
-        mode, inode, size = (numbers[0], numbers[2], numbers[3]) if len(numbers) > 1 else (numbers[0], 0, 0)
         if path.startswith(self._cache):
-            return (inode, size)
-        if stat.S_ISDIR(mode) or (len(numbers) > 6 and stat.S_ISDIR(numbers[6])):
+            return tuple(numbers[2:4])  # inode and size
+        if any(stat.S_ISDIR(mode) for mode in numbers[::6] if mode > 0):
             # Its times change with every temporary file; which names are in it is all a build takes from it.
-            return (mode, *_names(path))
-        return (mode, inode, size, *numbers[4:5], *numbers[6:11])
+            return (numbers[0], *_names(path))
+        return tuple(numbers)
 
 
 def _names(path: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""The agent of `lkbuild dev` at work without a virtual machine: in a root of its own, with Debian's busybox and runc, its
-two ports being pseudo-terminals.  It is the very script that goes into machines.
+"""The agent of `lkbuild dev` at work without a virtual machine: in a root of its own, with Debian's busybox and runc.
+
+It is the very script that goes into machines; its two ports are pseudo-terminals.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def test_a_service_is_swapped_again_and_again(root: Root) -> None:
 
 
 def test_mistakes_are_answered_and_the_next_request_is_understood(root: Root) -> None:
-    with pytest.raises(MachineError, match="web.9"):
+    with pytest.raises(MachineError, match=r"web\.9"):
         root.swap("boot", "web.9", b"./page\0", archive(("page", b"two")))
     with pytest.raises(MachineError, match="no verb"):
         root.ask("reboot", "now")

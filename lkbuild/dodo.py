@@ -1,6 +1,6 @@
 """A dodo.py needs one line: `from lkbuild.dodo import *`.
 
-It brings the tasks `build`, `boot`, `lock` and `update`, which `doit list` describes.  Your own tasks go below it.
+It brings the tasks `build`, `boot`, `dev`, `lock` and `update`, which `doit list` describes.  Your own tasks go below.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from lkbuild.cli.project import PROJECT as LKBUILD
 from lkbuild.errors import UsageError
 
-__all__ = ["DOIT_CONFIG", "LKBUILD", "task_boot", "task_build", "task_lock", "task_update"]
+__all__ = ["DOIT_CONFIG", "LKBUILD", "task_boot", "task_build", "task_dev", "task_lock", "task_update"]
 
 DOIT_CONFIG: dict[str, Any] = {"default_tasks": ["build"]}
 
@@ -22,6 +22,10 @@ def task_build() -> Iterator[dict[str, Any]]:
 
 def task_boot() -> Iterator[dict[str, Any]]:
     yield from _placeholder("boot")
+
+
+def task_dev() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("dev")
 
 
 def task_lock() -> Iterator[dict[str, Any]]:

@@ -50,6 +50,20 @@ def boot(order: Order, show: Show) -> int:
     return run_built(order, show)
 
 
+def dev(order: Order, show: Show) -> int:
+    """Build the machine, run it, and change it with every save, until interrupted."""
+    from lkbuild.cli.developing import develop
+
+    return develop(order, show)
+
+
+def dev_options() -> tuple[Option, ...]:
+    """The words for that."""
+    from lkbuild.cli.developing import DEV_OPTIONS
+
+    return DEV_OPTIONS
+
+
 def boot_options() -> tuple[Option, ...]:
     """The words for running a machine."""
     from lkbuild.cli.running import BOOT_OPTIONS
@@ -57,4 +71,4 @@ def boot_options() -> tuple[Option, ...]:
     return BOOT_OPTIONS
 
 
-PROJECT = Project(open_show, leave, prepare, lock, boot, boot_options)
+PROJECT = Project(open_show, leave, prepare, lock, boot, dev, boot_options, dev_options)

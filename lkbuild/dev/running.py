@@ -171,16 +171,17 @@ class Running:
         running.next = None
 
     def prepare(self, ahead: Iterable[str]) -> None:
-        """When it has been left alone for a moment: put old containers away, have one wait for each service of `ahead`,
-        and for each that was swapped once."""
+        """When it has been left alone for a moment: have a container wait for each service of `ahead`, and for each that
+        was swapped once; then put old ones away.
+        """
         if not self.up or time.monotonic() - self._touched < _IDLE_SECONDS:
             return
         for name, running in self._services.items():
+            if running.next is None and (running.count or name in ahead):
+                self._make(name, running, self.holds.services[name])
             if running.leaving is not None:
                 self._agent.ask(("drop", name, running.leaving))
                 running.leaving = None
-            if running.next is None and (running.count or name in ahead):
-                self._make(name, running, self.holds.services[name])
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

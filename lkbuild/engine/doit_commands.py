@@ -123,7 +123,7 @@ class Call:
         """The words as an order; names that the dodo.py declares for its own tasks are left to them."""
         own = set((self.command.loader.namespace or {}).get(VARIABLES, ()))
         words = [word for word in self._words() if word[0] not in own]
-        return order(words, where(loader.initial_workdir), self.project.boot_options())
+        return order(words, where(loader.initial_workdir), self.project.dev_options())
 
     def _no_spec(self, names: Sequence[str], theirs: Mapping[str, Task]) -> UsageError:
         """The error for tasks that need a spec where none is named, or that are none."""
@@ -139,6 +139,8 @@ class Call:
         for name in selection:
             if name in ("lock", "update"):
                 self.project.lock(wanted, show, name == "update")
+        if "dev" in selection:
+            return self._dev(show, wanted, selection)
         rest = [name for name in selection if name not in ("lock", "update", "boot")]
         if "boot" in selection and not any(name.partition(":")[0] == "build" for name in rest):
             rest.append("build")
@@ -146,6 +148,11 @@ class Call:
             raise UsageError(f"boot runs one machine, but spec= names {len(wanted.options.machines)}", "name one")
         code = self._build(show, wanted, tuple(rest), theirs) if rest else 0
         return self.project.boot(wanted, show) if "boot" in selection and not code else code
+
+    def _dev(self, show: Show, wanted: Order, selection: Sequence[str]) -> int:
+        if set(selection) - {"dev", "lock", "update"}:
+            raise UsageError("dev builds and runs by itself, and does not end", "leave the other tasks out")
+        return self.project.dev(wanted, show)
 
     def _build(self, show: Show, wanted: Order, selection: tuple[str, ...], theirs: Mapping[str, Task]) -> int:
         for task in theirs.values():
@@ -184,6 +191,7 @@ class Call:
         return standing_tasks(
             {
                 "boot": lambda: self.project.boot(wanted, show),
+                "dev": lambda: self.project.dev(wanted, show),
                 "lock": lambda: self.project.lock(wanted, show, False),
                 "update": lambda: self.project.lock(wanted, show, True),
             }

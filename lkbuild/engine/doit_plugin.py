@@ -127,7 +127,8 @@ class Help(cmd_help.Help):  # type: ignore[misc]
             from lkbuild.engine.standing_tasks import help_text
 
             project = project_of(self.loader)
-            text = help_text(args[0], project.boot_options()) if project else None
+            others = {"boot": project.boot_options(), "dev": project.dev_options()} if project else {}
+            text = help_text(args[0], others) if project else None
             if text is not None:
                 self.outstream.write(text)
                 return 0

@@ -39,7 +39,8 @@ class Project:
     """What the commands need besides the engine, and may not know of themselves.
 
     `show`: opens a display.  `leave`: ends the process after an interruption.  `prepare`, `lock`: from options to a
-    session, or to lock files.  `boot`: runs the machine that was built; `boot_options`: the words for it.
+    session, or to lock files.  `boot`: runs the machine that was built; `dev`: builds and runs it, and goes on
+    doing so; `boot_options`, `dev_options`: the words for them.
     """
 
     show: Callable[[Manner, bool], Show]
@@ -47,7 +48,9 @@ class Project:
     prepare: Preparing
     lock: Callable[[Order, Show, bool], int]
     boot: Callable[[Order, Show], int]
+    dev: Callable[[Order, Show], int]
     boot_options: Callable[[], tuple[Option, ...]]
+    dev_options: Callable[[], tuple[Option, ...]]
 
 
 def project_of(loader: Any) -> Project | None:

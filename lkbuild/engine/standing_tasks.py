@@ -9,11 +9,12 @@ from doit.task import Task
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option
 from lkbuild.engine.tasks import BUILD_DOC, Action, OurTask
 
-OURS = ("build", "boot", "lock", "update")
+OURS = ("build", "boot", "dev", "lock", "update")
 
 DOCS = {
     "build": BUILD_DOC,
     "boot": "build a machine and run it under QEMU: spec=FILE, and what `lkbuild run qemu --help` lists",
+    "dev": "build a machine, run it, and change it with every save: spec=FILE, service=NAME, and what `boot` takes",
     "lock": "write a lock file beside each spec: images by digest, packages by version; what is locked stays",
     "update": "write the lock files anew, as registries and package archives are now",
 }
@@ -28,12 +29,12 @@ def standing_tasks(work: Mapping[str, Callable[[], object]]) -> dict[str, OurTas
     return tasks
 
 
-def help_text(name: str, boot_options: Iterable[Option]) -> str | None:
-    """What a task does and the words it takes; None for a task that is not one of these."""
+def help_text(name: str, others: Mapping[str, Iterable[Option]]) -> str | None:
+    """What a task does and the words it takes, `others` those besides the ones for building; None for other tasks."""
     if name not in DOCS:
         return None
     options = [Option("spec", "FILE", "files and globs, each match a machine; a.yml+b.yml merges; can be repeated")]
-    options += [*BUILD_OPTIONS, *(boot_options if name == "boot" else ())]
+    options += [*BUILD_OPTIONS, *others.get(name, ())]
     rows = [(f"{option.name}={option.value}", option.meaning) for option in options]
     width = max(len(left) for left, _ in rows) + 2
     return "\n".join([f"{name}  {DOCS[name]}", "", *(f"  {left:{width}}{right}" for left, right in rows), ""])

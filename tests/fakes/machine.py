@@ -50,11 +50,12 @@ for program in /etc/init.d/0*; do $program; done
 for bundle in /containers/services/*/; do
     name=$(basename $bundle)
     at=/run/containerd/io.containerd.runtime.v2.task/services.linuxkit/$name
+    lower=$(sed -n 's/.*lowerdir=\\([^,"]*\\).*/\\1/p' $bundle/runtime.json)
     mkdir -p $at
     mount -t tmpfs tmpfs $bundle/tmp
     mkdir $bundle/tmp/upper $bundle/tmp/work
     mount -t overlay overlay $bundle/rootfs \
-        -o lowerdir=$bundle/lower,upperdir=$bundle/tmp/upper,workdir=$bundle/tmp/work
+        -o lowerdir=$lower,upperdir=$bundle/tmp/upper,workdir=$bundle/tmp/work
     runc create --bundle $bundle --pid-file $at/init.pid $name </dev/null >>/var/log/$name.log 2>&1
     runc start $name
 done
@@ -139,7 +140,7 @@ def fake_machine(directory: Path) -> Path:
     """Make it in `directory`, which is to go first on the PATH."""
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / "qemu-system-x86_64"
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} {Path(__file__)} \"$@\"\n")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__)} "$@"\n')
     program.chmod(0o755)
     return program
 

@@ -1,4 +1,4 @@
-"""What has to be put into a tree to make another of it, laid over the first by GNU cpio and compared by find and sha256."""
+"""What has to be put into a tree to make another of it: laid over the first by GNU cpio, then all is compared."""
 
 from __future__ import annotations
 

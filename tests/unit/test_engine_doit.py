@@ -188,7 +188,7 @@ def test_notes_are_warnings_each_time(project: ToyProject) -> None:
 
 def test_listing_names_no_network_and_no_spec(project: ToyProject) -> None:
     said = project.doit("list")
-    assert [line.split()[0] for line in said.lines] == ["boot", "build", "lock", "update"]
+    assert [line.split()[0] for line in said.lines] == ["boot", "build", "dev", "lock", "update"]
     assert all(len(line.split()) > 3 for line in said.lines), "every task has a description"
     assert not (project.root / "cache").exists()
     assert not list(project.root.glob(".doit.db*"))

@@ -171,7 +171,7 @@ class Running:
         running.next = None
 
     def prepare(self, ahead: Iterable[str]) -> None:
-        """When it has been left alone for a moment: have a container wait for each service of `ahead`, and for each that
+        """When it was left alone for a moment: have a container wait for each service of `ahead`, and for each that
         was swapped once; then put old ones away.
         """
         if not self.up or time.monotonic() - self._touched < _IDLE_SECONDS:

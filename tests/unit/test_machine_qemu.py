@@ -35,6 +35,7 @@ FIRMWARE = Firmware(Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), STATE / "firmware-v
 CASES: dict[str, tuple[MachineOptions, Media, Belongings, Accelerator, Wiring]] = {
     "kernel-on-a-terminal": (MachineOptions(), KERNEL, OWN, KVM, Wiring(3, True)),
     "kernel-in-the-background": (MachineOptions(), KERNEL, OWN, TCG, Wiring(9, False)),
+    "ports": (MachineOptions(), KERNEL, OWN, TCG, Wiring(3, False, (("lkbuild.requests", 5), ("lkbuild.words", 7)))),
     "everything": (
         MachineOptions(
             cpus=4,

@@ -24,6 +24,8 @@ from lkbuild.errors import ImageError, LkbuildError, SpecError, StepError
 from lkbuild.machine.guest import GRACE
 
 _TICK = 0.05
+_ANSWERING = 0.4
+"""Seconds between a swap and the rest of the build, in which the processors are left to what starts in the guest."""
 
 Preparing = Callable[[BuildOptions, Listener, Watch], Prepared]
 
@@ -89,6 +91,9 @@ class Loop:
             return ()
         for name in verdict.swap:
             self._swap(running, name, wanted, prepared, began)
+        answering = time.monotonic() + _ANSWERING * bool(verdict.swap)
+        while (left := answering - time.monotonic()) > 0:
+            running.attend(left, ())
         return verdict.reasons
 
     def _swap(self, running: Running, name: str, wanted: Holding, prepared: Prepared, began: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from lkbuild.machine.guest import Port
 _MAX_LINE = 1 << 16
 _CHUNK = 1 << 16
 _TICK = 0.1
+_SEND_SECONDS = 120
 
 
 class _Lines:
@@ -65,6 +67,8 @@ class Agent:
         ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
         self.ports = tuple(map(Port, ("lkbuild.requests", "lkbuild.words"), theirs))
         self._requests, self._words = map(_Lines, ours)
+        patience = struct.pack("ll", _SEND_SECONDS, 0)
+        self._requests.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self._asked: list[Asked] = []
         self._lines: list[str] = []
 
@@ -75,6 +79,10 @@ class Agent:
             self._requests.connection.sendall(line.encode() + b"\n")
             for piece in payload:
                 self._requests.connection.sendall(piece)
+        except BlockingIOError as error:
+            raise MachineError(
+                f"the machine takes nothing more of {line!r}", "end it: a change boots it anew"
+            ) from error
         except OSError as error:
             raise MachineError("the machine has ended") from error
         asked = Asked(line)

@@ -20,10 +20,10 @@ from lkbuild.engine.prepare import Prepared
 from lkbuild.engine.project import Show
 from lkbuild.engine.report import Failed, Report, size_words
 from lkbuild.engine.stamp import Watch
-from lkbuild.errors import ImageError, LkbuildError, SpecError, StepError
+from lkbuild.errors import ImageError, LkbuildError, MachineError, SpecError, StepError
 from lkbuild.machine.guest import GRACE
 
-_TICK = 0.05
+_TICK, _ENDING = 0.05, 1.0
 _ANSWERING = 0.4
 """Seconds between a swap and the rest of the build, in which the processors are left to what starts in the guest."""
 
@@ -137,6 +137,14 @@ class Loop:
         if running is None:
             time.sleep(pause)
             return
+        try:
+            self._attend(running, pause)
+        except MachineError as error:
+            # One that has just ended says so at the next look.
+            if not running.guest.ended(_ENDING):
+                self._show(Failed(error))
+
+    def _attend(self, running: Running, pause: float) -> None:
         followed = [self._doing.service] if self._doing.service else list(running.holds.services)
         running.attend(pause, followed)
         if running.guest.ended():

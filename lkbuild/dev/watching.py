@@ -1,7 +1,7 @@
 """Noticing that something changed that a build looked at: the very paths of its stamp, looked at again and again.
 
-A `lstat` of each path ten or more times a second costs less than a hundredth of a processor for a few hundred paths,
-works on every file system, and cannot miss what the build itself did not miss.  docs/adr/0008 has the measurements.
+An `lstat` of each path, thirty times a second, costs about a hundredth of a processor for a hundred paths, works on every
+file system, and cannot miss what the build itself did not miss.  docs/adr has the measurements (the inner loop).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Watched:
         """
         found: dict[str, Look] = {} if whole else dict(before)
         for path, seen in watch.paths.items():
-            if is_transient(os.path.basename(path)):  # noqa: PTH119 - hot
+            if is_transient(os.path.basename(path)) or "/.git/" in path:  # noqa: PTH119 - hot
                 continue
             if path in before:
                 found[path] = before[path]

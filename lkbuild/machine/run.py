@@ -36,7 +36,7 @@ def run(
     console = _console()
     for line in _announcements(machine, console):
         tell(line)
-    with _terminal_restored(), signals_noted() as noted, Guest(machine, console) as guest:
+    with _terminal_restored(), _signals_noted() as noted, Guest(machine, console) as guest:
         while not guest.ended(_POLL_SECONDS):
             if noted:
                 return _end(guest, noted, tell, grace)
@@ -99,7 +99,7 @@ def _terminal_restored() -> Iterator[None]:
 
 
 @contextmanager
-def signals_noted() -> Iterator[list[int]]:
+def _signals_noted() -> Iterator[list[int]]:
     """A list that gets the signals that arrive.  Only the main thread can receive them; elsewhere it stays empty."""
     noted: list[int] = []
 

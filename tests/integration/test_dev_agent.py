@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
-import tty
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from lkbuild.archive.entry import Entry
 from lkbuild.archive.sink import CpioSink
 from lkbuild.dev.agent import Agent
 from lkbuild.errors import MachineError
+from tests.fakes.machine import terminal
 
 AGENT = Path(__file__).parents[2] / "lkbuild" / "dev" / "guest" / "root" / "usr" / "lib" / "lkbuild-dev" / "agent"
 SECONDS = 60.0
@@ -122,25 +121,6 @@ class Root:
     def sums(self, container: str) -> dict[str, str]:
         lines = self.ask("sums", container)
         return {path: digest for digest, _, path in (line.partition("  ./") for line in lines)}
-
-
-def pump(source: int, target: int) -> None:
-    """Carry bytes from one descriptor to another until either ends."""
-    try:
-        while data := os.read(source, 1 << 16):
-            while data:
-                data = data[os.write(target, data) :]
-    except OSError:
-        return
-
-
-def terminal(end: int) -> str:
-    """A pseudo-terminal that carries bytes to and from `end`; returns its path."""
-    ours, theirs = os.openpty()
-    tty.setraw(theirs)
-    for source, target in ((ours, end), (end, ours)):
-        threading.Thread(target=pump, args=(source, target), daemon=True).start()
-    return os.ttyname(theirs)
 
 
 @pytest.fixture

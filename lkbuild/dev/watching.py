@@ -1,6 +1,6 @@
 """Noticing that something changed that a build looked at: the very paths of its stamp, looked at again and again.
 
-An `lstat` of each path, thirty times a second, costs about a hundredth of a processor for a hundred paths, works on every
+An `lstat` of each path, thirty times a second, costs a hundredth of a processor for a hundred paths, works on every
 file system, and cannot miss what the build itself did not miss.  docs/adr has the measurements (the inner loop).
 """
 

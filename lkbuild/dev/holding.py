@@ -14,7 +14,8 @@ from lkbuild.errors import UsageError
 from lkbuild.oci.config import Place, bundle_documents
 from lkbuild.oci.document import document_text
 from lkbuild.oci.runtime import root_mounts, runtime_document
-from lkbuild.plan.kinds import Bundle, Tree
+from lkbuild.plan.kinds import Bundle, Rootfs, Tree
+from lkbuild.plan.machine import DESCRIPTIONS
 from lkbuild.plan.step import Step
 
 _SERVICES = "containers/services/"
@@ -70,8 +71,14 @@ def holding(session: Session) -> Holding:
 
 
 def _segments(initrd: Step) -> tuple[str, ...]:
-    """The steps whose segments make an initrd; nothing for any other step."""
-    return tuple(i.step for i in initrd.inputs if i.step and i.role.startswith("segment"))
+    """The steps whose segments make an initrd, but for what only tells of it; nothing for any other step.
+
+    A machine in which services were swapped keeps the list of what it was booted with.
+    """
+    if not isinstance(initrd.params, Rootfs):
+        return ()
+    names = (i.step for i in initrd.inputs if i.step and i.role.startswith("segment"))
+    return tuple(n for n, owner in zip(names, initrd.params.names, strict=True) if owner not in DESCRIPTIONS)
 
 
 def _layers(tree: Step, session: Session) -> tuple[Digest, ...]:

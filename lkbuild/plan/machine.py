@@ -34,6 +34,8 @@ from lkbuild.spec.metadata import metadata_json, metadata_yaml
 from lkbuild.spec.model import Container, File, ImageName, PackageDir, Spec
 
 FIRST_UID = 100
+DESCRIPTIONS = ("sbom", "record")
+"""The owners of segments that tell of the machine and do nothing in it."""
 
 Sbom = Literal["no", "spdx", "cyclonedx"]
 """Which documents say what is in a machine: none, SPDX's, or both."""

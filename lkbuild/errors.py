@@ -63,6 +63,10 @@ class ImageError(LkbuildError):
     """An image cannot be found, fetched, trusted or read."""
 
 
+class TrustError(ImageError):
+    """A signature is missing, damaged, about something else, or not by whom it should be; or a key is none."""
+
+
 class ArchiveError(LkbuildError):
     """A tar, cpio or compressed stream is damaged or hostile."""
 

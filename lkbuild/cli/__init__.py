@@ -17,6 +17,9 @@ VERBS = {
     "update": "write lock files anew, as registries and package archives are now",
     "list": "list output formats; with specs, their tasks and how they stand",
     "sbom": "list what is in a machine: packages, versions, licences",
+    "sign": "sign images in registries, and files, with a key",
+    "verify-image": "verify that images are signed by whom they should be",
+    "verify": "verify the detached signatures of files",
     "cache": "see, shrink and check the cache: ls, gc, verify",
     "schema": "print the JSON schema of specs",
     "version": "print the version",
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from lkbuild.cli.calling import call
 
-        return call(import_module(f"lkbuild.cli.{verb}_verb").command, words[1:])
+        return call(import_module(f"lkbuild.cli.{verb.replace('-', '_')}_verb").command, words[1:])
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """What there is."""
-    lines = ["usage: lkbuild COMMAND ...", "", *(f"  {verb:9}{about}" for verb, about in VERBS.items()), ""]
+    lines = ["usage: lkbuild COMMAND ...", "", *(f"  {verb:14}{about}" for verb, about in VERBS.items()), ""]
     return "\n".join(
         [*lines, "`lkbuild COMMAND --help` says more; `doit list` in a directory with a dodo.py, too.", ""]
     )

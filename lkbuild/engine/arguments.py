@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 
-from lkbuild.engine.options import IN_IMAGE, LOCAL, BuildOptions, Compression, Profile, Pull, Sbom
+from lkbuild.engine.options import IN_IMAGE, LOCAL, BuildOptions, Compression, Profile, Pull, Sbom, Trusting
 from lkbuild.engine.specs import closest, expand
 from lkbuild.errors import UsageError
 
@@ -52,6 +52,7 @@ BUILD_OPTIONS = (
     Option("profile", "dev|release", "compress fast, or small"),
     Option("size", "SIZE", "the size of disk images, such as 512M or 2G; megabytes without a unit"),
     Option("bootloader", "IMAGE", "where boot loaders come from, an image or @pkg:DIR; lkbuild's own where not said"),
+    Option("trust", "verify|ignore", "ignore: do not verify the signatures that specs ask for, and say so"),
     Option("decompress_kernel", "yes|no", "store the kernel decompressed"),
     Option(
         "sbom",
@@ -71,7 +72,7 @@ SWITCHED = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", 
 
 _REPEATABLE = ("spec", "format", "images")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_FIXED = {"arch", "pull", "compression", "profile", "sbom"}
+_FIXED = {"arch", "pull", "compression", "profile", "sbom", "trust"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def _options(
         sbom_output=_in_image(single.get("sbom_output", IN_IMAGE)),
         supplier=single.get("supplier", LOCAL),
         provenance=single.get("provenance") != "no",
+        trust=cast(Trusting, single.get("trust", "verify")),
     )
     return replace(options, size=megabytes(single["size"])) if "size" in single else options
 

@@ -275,7 +275,8 @@ class _Concluding:
     def _is_done(self, output: Output) -> bool:
         if self.order.target == "-":
             return self.reporting.code == 0
-        return self.writing.is_current(output, self.started.prepared.session)
+        session = self.started.prepared.session
+        return session.is_open(output.needs) and self.writing.is_current(output, session)
 
 
 def _look(paths: Iterable[str]) -> stamp.Watch:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lkbuild.digest import Digest
 from lkbuild.engine.finding import Finder, layer_descriptor
 from lkbuild.errors import ImageError
 from lkbuild.oci.image import Descriptor
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Dockerfile, debian
+from lkbuild.sources.signatures import Looked, signatures
 from lkbuild.steps.work import Progress, Work
 from lkbuild.store.values import Blob
+from lkbuild.trust.judge import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,10 @@ class WayOut:
             progress(done, blob.size)
 
         source.fetch(reference, layer_descriptor(blob.digest, blob.size), into, report)
+
+    def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
+        """The signatures of an image, where it was found."""
+        return signatures(self.finder.signed_at(reference), reference, digest)
 
     def fetch_file(self, uri: str, blob: Blob, into: Path, progress: Progress) -> None:
         """Bring a Debian package to `into`."""

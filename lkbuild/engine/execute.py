@@ -10,10 +10,11 @@ from lkbuild.digest import Digest
 from lkbuild.engine.events import Finished, Listener, Progressed
 from lkbuild.errors import LkbuildError, StepError
 from lkbuild.packages.params import DebFile
-from lkbuild.plan.kinds import KINDS, Pull
+from lkbuild.plan.kinds import KINDS, Pull, Verify
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.plan.step import Step, located, step_key
 from lkbuild.steps.functions import FUNCTIONS
+from lkbuild.steps.verify import still_verified
 from lkbuild.steps.work import Doors, InputFile, Work
 from lkbuild.store import Blob, Result, Store
 from lkbuild.store.files import failure, full
@@ -44,6 +45,18 @@ def fixed_result(step: Step) -> Result | None:
     return None
 
 
+def on_record(step: Step, key: Digest, store: Store) -> Result | None:
+    """The result recorded under `key`, the step's, whether or not its blobs are still here.
+
+    One of a verification counts only if what was kept with it proves it anew.
+    """
+    result = store.recorded(key)
+    if result is None or not isinstance(step.params, Verify):
+        return result
+    root = next((i.blob for i in step.inputs if i.role == "root"), None)
+    return result if still_verified(step.params, result, store, root) else None
+
+
 def execute(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
     """The result of `step`: from the store, or made now and recorded there.
 
@@ -52,7 +65,9 @@ def execute(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
     key = key_of(step, inputs)
     began = time.monotonic()
     with place.store.lock(key.hex) as waited:
-        result = place.store.result(key)
+        result = on_record(step, key, place.store)
+        if result is not None and not all(map(place.store.has, result.blobs)):
+            result = None
         if result is not None:
             place.listen(Finished(step.name, "waited" if waited else "cached", time.monotonic() - began))
             return result

@@ -11,11 +11,11 @@ from lkbuild.engine.events import Listener, Told
 from lkbuild.engine.memory import Memory, debian_key, image_key, images_key
 from lkbuild.engine.options import Pull
 from lkbuild.engine.stamp import Signature
-from lkbuild.errors import ImageError
+from lkbuild.errors import ImageError, TrustError
 from lkbuild.oci.image import Descriptor, Platform
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
-from lkbuild.sources import Image, Images, Missing, Source, not_found, search, search_index
+from lkbuild.sources import Daemon, Image, Images, Missing, Source, not_found, search, search_index
 from lkbuild.sources.debian import Apt
 from lkbuild.store import Blob, Store
 
@@ -53,6 +53,10 @@ class Finder:
         if found is not None:
             self._note(reference, found.source)
             return found.image
+        return self._from_registry(reference, looked)
+
+    def _from_registry(self, reference: Reference, looked: tuple[Missing, ...] = ()) -> Image:
+        """The image as the store remembers it, else as the registry has it."""
         key = image_key(reference, self.platform)
         remembered = self._recall(key, reference)
         if remembered is not None:
@@ -78,6 +82,39 @@ class Finder:
             raise not_found(reference, None, (*looked, *more))
         self.memory.keep_images(key, found.images)
         return found.images
+
+    def verifiable(self, reference: Reference, image: Image) -> tuple[Reference, Image]:
+        """The image as signatures are about it, and the reference to fetch it by.
+
+        What a Docker daemon holds is a copy that no signature is about.  In its place the registry's is taken, by the
+        digest the daemon pulled it by, if both have the same config; ImageError where there is none such.
+        """
+        source = self._found.get(reference)
+        if not isinstance(source, Daemon):
+            return reference, image
+        digests = source.pulled_as(reference)
+        for digest in digests:
+            pinned = reference.pinned(digest)
+            theirs = self._from_registry(pinned)
+            if theirs.config == image.config:
+                return pinned, theirs
+        found = "is another image than the registry's" if digests else "was neither pulled from a registry nor pushed"
+        raise TrustError(
+            f"{reference} must be verified, and the one in the Docker daemon {found}: no signature is about it",
+            "push it and sign it there (`lkbuild sign`), or build without docker=yes",
+        )
+
+    def signed_at(self, reference: Reference) -> Source:
+        """Where an image's signatures are: where it was found, else at the registry; ImageError where that is off."""
+        source = self._found.get(reference)
+        if source is not None and not isinstance(source, Daemon):
+            return source
+        if self.sources.pull == "never":
+            raise TrustError(
+                f"the signature of {reference} was never verified by what the spec says now, and this build is offline",
+                f"{_ONLINE}, or name a layout that holds image and signature with images=PATH",
+            )
+        return self.sources.registry
 
     def image_records(self, reference: Reference) -> tuple[Record, ...]:
         """What of the store says which image a tag means, for the stamp; nothing where it was found locally."""

@@ -10,7 +10,7 @@ from lkbuild.contents.bill import ImageTitle
 from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, Platform, RunConfig
-from lkbuild.plan.images import PlannedImage, PlannedLayout, pulled
+from lkbuild.plan.images import PlannedImage, PlannedLayout, behind, pulled
 from lkbuild.plan.step import Input, Step
 from lkbuild.sources import Image, Images
 from lkbuild.spec.model import ImageName, Spec, Volume
@@ -29,12 +29,14 @@ def platforms(volume: Volume) -> tuple[Platform, ...]:
     return tuple(map(Platform.parse, volume.platforms or ()))
 
 
-def planned_layout(found: Images, chosen: bool, store: Store, origin: Origin) -> PlannedLayout:
+def planned_layout(found: Images, chosen: bool, store: Store, about: tuple[Origin, Step | None]) -> PlannedLayout:
     """The layout of images from a registry or a local source; `chosen`: of some platforms, so their index is left out.
 
-    Manifests and configs are put into the store, layers are steps.
+    Manifests and configs are put into the store, layers are steps.  `about`: the place that names the image, and the
+    step that verifies it, where it must be.
     """
-    blobs, steps = dict[Digest, Input](), list[Step]()
+    origin, gate = about
+    blobs, steps = dict[Digest, Input](), [gate] if gate else list[Step]()
     documents = () if chosen else found.documents
     for raw in [d.raw for d in documents] + [raw for i in found.images for raw in (i.manifest, i.config)]:
         blob = store.add(raw)
@@ -42,11 +44,12 @@ def planned_layout(found: Images, chosen: bool, store: Store, origin: Origin) ->
     images = list[PlannedImage]()
     for image in found.images:
         planned = pulled(image_name(image), found.reference, image.layers, image.sboms, RunConfig())
-        step = replace(planned.steps[0], name=f"pull:{found.reference}/{image.digest.short}", origin=origin)
+        planned = planned if gate is None else behind(gate, planned)
+        step = replace(planned.steps[-1], name=f"pull:{found.reference}/{image.digest.short}", origin=origin)
         steps.append(step)
         outputs = tuple((step.name, f"layer{n}") for n in range(len(image.layers)))
         if not image.platform.unknown:
-            images.append(replace(planned, steps=(step,), layers=outputs))
+            images.append(replace(planned, steps=(*planned.steps[:-1], step), layers=outputs))
         for output, layer in zip(outputs, image.layers, strict=True):
             blobs.setdefault(layer.digest, Input("", *output, size=layer.size))
     heads = [image.descriptor for image in found.images] if chosen else [found.root.descriptor]

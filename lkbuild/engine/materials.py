@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.contents.bill import ImageTitle
@@ -14,11 +15,12 @@ from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Record
 from lkbuild.engine.layouts import image_name, planned_layout, platforms, whole_images
 from lkbuild.engine.stamp import Watch
+from lkbuild.engine.trusting import Demand
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.lock import Lock
 from lkbuild.oci.image import RunConfig, check_layer
 from lkbuild.packages import Package, TreeEntry, read_package, snapshot
-from lkbuild.plan.images import PlannedImage, PlannedLayout, packaged, packaged_layout, pulled
+from lkbuild.plan.images import PlannedImage, PlannedLayout, behind, packaged, packaged_layout, pulled
 from lkbuild.plan.machine import Materials
 from lkbuild.reference import Reference
 from lkbuild.sources import Image
@@ -51,6 +53,15 @@ def references(spec: Spec) -> set[Reference]:
     """Every image a spec names that is found somewhere, packages aside."""
     names = (*image_origins(spec), *(name for _, name, _ in whole_images(spec)))
     return {name for name in names if isinstance(name, Reference)}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one machine: its lock, who is told what was looked at, and what must be verified."""
+
+    lock: Lock | None
+    watch: Watch
+    demand: Demand | None = None
 
 
 class Gathering:
@@ -93,8 +104,8 @@ class Gathering:
         if problems:
             raise SpecError(problems)
 
-    def materials(self, spec: Spec, lock: Lock | None, watch: Watch) -> Materials:
-        """What the plan of `spec` is made from; `watch` is told what was looked at."""
+    def materials(self, spec: Spec, terms: Terms) -> Materials:
+        """What the plan of `spec` is made from."""
         images: dict[ImageName, PlannedImage] = {}
         layouts: dict[str, PlannedLayout] = {}
         problems: list[Problem] = []
@@ -103,31 +114,40 @@ class Gathering:
             wanted.setdefault(self.bootloader, Origin("bootloader"))
         for name, origin in wanted.items():
             with _noting(problems, origin):
-                images[name] = self._planned(name, origin, lock, watch)
+                images[name] = self._planned(name, origin, terms)
         for volume, name, origin in whole_images(spec):
             with _noting(problems, origin):
-                layouts[volume.name] = self._layout(volume, name, origin, lock, watch)
-        files = self._files(spec, watch, problems)
+                layouts[volume.name] = self._layout(volume, name, origin, terms)
+        files = self._files(spec, terms.watch, problems)
         if problems:
             raise SpecError(problems)
         named = (*wanted, *(name for _, name, _ in whole_images(spec)))
         sources = [each for name in named if isinstance(name, PackageDir) for each in self._sources[name.path]]
         sources += [(f"files: {f.path}", files[f.source][0]) for f in spec.files if f.source in files]
-        locked = None if lock is None else Digest.of(lock.encode().encode())
+        locked = None if terms.lock is None else Digest.of(terms.lock.encode().encode())
         return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked)
 
-    def _planned(self, name: ImageName, origin: Origin, lock: Lock | None, watch: Watch) -> PlannedImage:
+    def _planned(self, name: ImageName, origin: Origin, terms: Terms) -> PlannedImage:
         if isinstance(name, Reference):
-            image = self._images[name]
-            watch.add_seen(self.finder.image_records(name))
-            for layer in image.layers:
-                check_layer(layer.media_type)
-            return pulled(image_name(image), name, image.layers, image.sboms, RunConfig.from_config(image.config))
-        package, key = self._package(name, watch), (name.path, lock)
+            return self._pulled(name, origin, terms)
+        package, key = self._package(name, terms.watch), (name.path, terms.lock)
         if key not in self._packages:
-            self._packages[key], self._records[key] = self._made(package, origin, lock)
-        watch.add_seen(self._records[key])
+            self._packages[key], self._records[key] = self._made(package, origin, terms.lock)
+        terms.watch.add_seen(self._records[key])
         return self._packages[key]
+
+    def _pulled(self, name: Reference, origin: Origin, terms: Terms) -> PlannedImage:
+        """An image that was found, behind its verification where the spec asks for one."""
+        image, gate = self._images[name], None
+        terms.watch.add_seen(self.finder.image_records(name))
+        if terms.demand is not None and terms.demand.covers(name):
+            name, image = self.finder.verifiable(name, image)
+            gate = terms.demand.gate(name, image.index or image.digest, self.finder, origin)
+        for layer in image.layers:
+            check_layer(layer.media_type)
+        run = RunConfig.from_config(image.config)
+        planned = pulled(image_name(image), name, image.layers, image.sboms, run)
+        return planned if gate is None else behind(gate, planned)
 
     # -- packages ------------------------------------------------------------------------------------------------------
 
@@ -173,22 +193,23 @@ class Gathering:
 
     # -- volumes and files ---------------------------------------------------------------------------------------------
 
-    def _layout(
-        self, volume: Volume, name: ImageName, origin: Origin, lock: Lock | None, watch: Watch
-    ) -> PlannedLayout:
+    def _layout(self, volume: Volume, name: ImageName, origin: Origin, terms: Terms) -> PlannedLayout:
         """An image kept whole, for all platforms or those the volume lists; a package's for the machine's."""
         chosen = platforms(volume)
         if isinstance(name, Reference):
             found = self.finder.every_platform(name, chosen)
-            watch.add_seen(self.finder.every_platform_records(name, chosen))
-            return planned_layout(found, bool(chosen), self.finder.store, origin)
+            terms.watch.add_seen(self.finder.every_platform_records(name, chosen))
+            gate = None
+            if terms.demand is not None and terms.demand.covers(name):
+                gate = terms.demand.gate(name, found.root.digest, self.finder, origin)
+            return planned_layout(found, bool(chosen), self.finder.store, (origin, gate))
         mine = self.finder.platform
         if other := [platform for platform in chosen if platform.canonical != mine.canonical]:
             raise ImageError(
                 f"the package {name} is built for {mine}, not for {', '.join(map(str, other))}",
                 "leave `platforms` out, or push the image for all of them and name its reference",
             )
-        planned = self._planned(name, origin, lock, watch)
+        planned = self._planned(name, origin, terms)
         return packaged_layout(planned, self._read[name.path], mine.architecture, origin)
 
     def _files(self, spec: Spec, watch: Watch, problems: list[Problem]) -> dict[str, tuple[Digest, int]]:

@@ -14,6 +14,7 @@ from lkbuild.oci.image import Descriptor, ImageConfig, Manifest, Platform
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
 from lkbuild.sources import Document, Image, Images
+from lkbuild.sources.verify import digest_like
 from lkbuild.store import Result, Store
 
 _VERSIONS = {"reference": 2, "images": 2, "debian": 1}
@@ -124,20 +125,29 @@ def _decode(store: Store, reference: Reference, result: Result) -> Images:
         Document(store.read(result[f"document{n}"].digest), str(about["media_type"]), Digest.parse(about["digest"]))
         for n, about in enumerate(facts["documents"])
     )
+    for document in documents:
+        if digest_like(document.raw, document.digest) != document.digest:
+            raise ValueError(f"the index {document.digest} is another")
     images = []
     for n, about in enumerate(facts["images"]):
         manifest, config = (store.read(result[f"{name}{n}"].digest) for name in ("manifest", "config"))
         parsed = ImageConfig.from_config(config)
+        named, described = Digest.parse(about["digest"]), Manifest.parse(manifest, about["media_type"])
+        if (
+            digest_like(manifest, named) != named
+            or digest_like(config, described.config.digest) != described.config.digest
+        ):
+            raise ValueError(f"the manifest or the config of {named} is another")
         images.append(
             Image(
                 reference=reference,
-                digest=Digest.parse(about["digest"]),
+                digest=named,
                 index=Digest.parse(about["index"]) if about["index"] else None,
                 media_type=str(about["media_type"]),
                 manifest=manifest,
                 config=config,
                 platform=parsed.platform,
-                layers=Manifest.parse(manifest, about["media_type"]).layers,
+                layers=described.layers,
                 diff_ids=parsed.diff_ids,
                 source=str(about["source"]),
                 sboms=tuple(Descriptor(a[0], Digest.parse(a[1]), int(a[2])) for a in about["sboms"]),

@@ -10,6 +10,7 @@ Pull = Literal["missing", "always", "never"]
 Compression = Literal["auto", "gzip", "zstd"]
 Profile = Literal["dev", "release"]
 Sbom = Literal["no", "spdx", "cyclonedx"]
+Trusting = Literal["verify", "ignore"]
 
 IN_IMAGE = "sbom.spdx.json"
 """Where a machine has the list of what is in it, unless told otherwise: LinuxKit's place for it (moby/build.go)."""
@@ -27,8 +28,12 @@ RECORDED = (
     "sbom",
     "sbom_output",
     "supplier",
+    "trust",
 )
-"""What stands in the provenance: the options outputs depend on.  Where things lie and are looked for does not count."""
+"""What stands in the provenance: the options outputs depend on, and whether signatures were verified.
+
+Where things lie and are looked for does not count.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class BuildOptions:
     `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `sbom_output`: where SPDX's
     lies in it; `supplier`: who makes it, for these.  `provenance`: say where outputs come
     from.
+    `trust` ignore: what specs want verified is not.
     """
 
     machines: tuple[tuple[Path, ...], ...]
@@ -65,6 +71,7 @@ class BuildOptions:
     sbom_output: str = IN_IMAGE
     supplier: str = LOCAL
     provenance: bool = True
+    trust: Trusting = "verify"
 
     @property
     def recorded(self) -> tuple[tuple[str, str], ...]:

@@ -18,11 +18,12 @@ from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Sources
 from lkbuild.engine.fingerprints import DAEMON
 from lkbuild.engine.formats import check_formats, formats_of
-from lkbuild.engine.materials import Gathering, image_origins, references
+from lkbuild.engine.materials import Gathering, Terms, image_origins, references
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.outputs import is_current
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
+from lkbuild.engine.trusting import demand_of
 from lkbuild.errors import Origin, Problem, SpecError, UsageError
 from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
@@ -131,7 +132,10 @@ def _plan(
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
         number, (spec, lock) = item
-        materials = gathering.materials(spec, lock, watch.part(number))
+        mine = watch.part(number)
+        named = references(spec) | ({bootloader} if isinstance(bootloader, Reference) else set())
+        demand = demand_of(spec, named, gathering.finder, mine, options.trust)
+        materials = gathering.materials(spec, Terms(lock, mine, demand))
         return plan(spec, materials, style, formats_of(spec, options), options.directory.absolute())
 
     return _collect(enumerate(specs), planned)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Said, Started
-from lkbuild.engine.execute import Place, execute, fixed_result, key_of
+from lkbuild.engine.execute import Place, execute, fixed_result, key_of, on_record
 from lkbuild.engine.limits import Limits
 from lkbuild.errors import SpecError, StepError
-from lkbuild.plan.graph import Graph, Output, needed
+from lkbuild.plan.graph import Graph, Output, needed, reached
+from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import Step, located
 from lkbuild.store import Blob, Result
 
@@ -33,13 +34,14 @@ class Session:
         self._reasons: dict[str, str] = {}
         self._needed: set[str] = set()
         self._noted: set[str] = set()
+        self._gated = any(KINDS[step.kind].gate for step in graph.steps)
         self._guard = threading.Lock()
         self._limits = Limits(graph)
 
     def decide(self, outputs: Iterable[Output], is_current: Callable[[Output, Session], bool]) -> set[str]:
         """Look up what is known and return the names of the steps that must run for `outputs` to be written.
 
-        Nothing must run for an output that `is_current`, which is asked when all is looked up.
+        Nothing but gates must run for an output that `is_current`, which is asked when all is looked up.
         """
         for step in self.graph.steps:
             self._look_up(step)
@@ -50,7 +52,9 @@ class Session:
                 whole[name] = all(store.has(blob) for blob in self.results[name].blobs)
             return whole[name]
 
+        outputs = tuple(outputs)
         wanted = [name for output in outputs if not is_current(output, self) for name in output.needs]
+        wanted += [name for output in outputs for name in self.gates(output.needs)]
         self._needed = needed(self.graph, wanted, self.results.__contains__, is_whole)
         for name in self._needed:
             if name in self.results:
@@ -65,6 +69,16 @@ class Session:
         """SpecError where what is known already is too much for an output."""
         if problems := self._limits.problems(self.results):
             raise SpecError(problems)
+
+    def gates(self, names: Iterable[str]) -> list[str]:
+        """The gates that stand before the steps `names`: verifications, above all of what is in the cache already."""
+        if not self._gated:
+            return []
+        return sorted(name for name in reached(self.steps, names) if KINDS[self.steps[name].kind].gate)
+
+    def is_open(self, names: Iterable[str]) -> bool:
+        """Whether every gate before the steps `names` holds."""
+        return all(name in self.results for name in self.gates(names))
 
     def must_run(self, name: str) -> bool:
         """Whether `decide` found that the step must run."""
@@ -143,7 +157,7 @@ class Session:
             self._reasons[step.name] = f"waits for {', '.join(n for n in step.needs if n not in self.results)}"
             return
         key = self._keyed(step, inputs)
-        result = self.place.store.recorded(key)
+        result = on_record(step, key, self.place.store)
         if result is None:
             self._reasons[step.name] = "never made from these inputs"
         else:

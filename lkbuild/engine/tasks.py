@@ -18,7 +18,7 @@ from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
 
 from lkbuild.engine.refused import environmental
-from lkbuild.errors import LkbuildError
+from lkbuild.errors import LkbuildError, TrustError
 
 if TYPE_CHECKING:
     from lkbuild.engine.session import Session
@@ -124,7 +124,7 @@ def _output_task(session: Session, output: Output, writing: Writing) -> OurTask:
     paths = [file.path for file in output.files]
     task = Task(
         output.name,
-        [Action(lambda: writing.write(output, session), f"write {', '.join(paths)}")],
+        [Action(lambda: _write(writing, output, session), f"write {', '.join(paths)}")],
         targets=paths,
         task_dep=list(output.needs),
         subtask_of=f"build:{output.machine}",
@@ -134,7 +134,8 @@ def _output_task(session: Session, output: Output, writing: Writing) -> OurTask:
     )
 
     def reason() -> str:
-        waits = [name for name in output.needs if session.must_run(name)]
+        behind = dict.fromkeys((*output.needs, *session.gates(output.needs)))
+        waits = [name for name in behind if session.must_run(name)]
         if waits:
             return f"waits for {', '.join(waits)}"
         if writing.is_current(output, session):
@@ -143,6 +144,16 @@ def _output_task(session: Session, output: Output, writing: Writing) -> OurTask:
         return f"{', '.join(missing)} is not there" if missing else "its files are not as they would be written"
 
     return OurTask(task, reason)
+
+
+def _write(writing: Writing, output: Output, session: Session) -> int:
+    """NB: a task can be run without those before it (`doit run --single`); a verification cannot be left out so."""
+    if not session.is_open(output.needs):
+        gates = ", ".join(session.gates(output.needs))
+        raise TrustError(
+            f"{output.name} is not written: not all is verified ({gates})", f"run {output.name} with all it needs"
+        )
+    return writing.write(output, session)
 
 
 def _group(

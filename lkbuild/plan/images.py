@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lkbuild.contents.attestation import MAX_BYTES
 from lkbuild.contents.bill import ImageTitle
@@ -11,7 +11,7 @@ from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, RunConfig
 from lkbuild.packages import Deb, Package, TreeEntry, file_inputs
 from lkbuild.packages.params import DebFile
-from lkbuild.plan.kinds import Pull, PullLayer
+from lkbuild.plan.kinds import Pull, PullLayer, Verify
 from lkbuild.plan.step import Input, Step
 from lkbuild.reference import Reference
 
@@ -64,6 +64,21 @@ def pulled(
     left = tuple(each.size for each in sboms if each.size > MAX_BYTES)
     outputs = tuple((step.name, f"layer{n}") for n in range(len(wanted)))
     return PlannedImage(run, (step,), outputs, name, attested, left)
+
+
+def verified(params: Verify, root: Input | None, origin: Origin | None) -> Step:
+    """The step that verifies an image's signature; `root` is sigstore's trusted root, for keyless ones."""
+    return Step(f"verify:{params.reference}", "verify", params, (root,) if root else (), origin)
+
+
+def behind(gate: Step, planned: PlannedImage) -> PlannedImage:
+    """The same image, of which nothing is fetched before `gate`, the step that verifies its signature, holds."""
+
+    def waiting(step: Step) -> Step:
+        return replace(step, inputs=(*step.inputs, Input("verified", gate.name, "record")))
+
+    steps = (gate, *map(waiting, planned.steps))
+    return replace(planned, steps=steps, attested=tuple(map(waiting, planned.attested)))
 
 
 def packaged(

@@ -34,6 +34,7 @@ from lkbuild.plan.media_kinds import (
 from lkbuild.plan.root_kinds import RootDisk, RootInitrd, SquashedRoot
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ContainerConfig
+from lkbuild.trust.policy import Called, Policy, Subject
 
 ArchiveFormat = Literal["cpio", "tar"]
 """What a segment is: part of an initrd, or part of a tar."""
@@ -66,6 +67,20 @@ class Pull:
 
     layers: tuple[PullLayer, ...]
     reference: Reference = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Verify that somebody who counts signed an image; the input `root` is sigstore's trusted root, for identities.
+
+    NB: the whole policy stands here, keys by what they are, so that no other policy's result passes for this one's;
+    what they are `called` is for messages.
+    """
+
+    subject: Subject
+    policy: Policy
+    reference: Reference = field(compare=False)
+    called: Called = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +208,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of step: what its params are, and the version of what it makes of them."""
+    """A kind of step: what its params are, and the version of what it makes of them.
+
+    A `gate` must hold whenever something behind it is wanted, however much of that is there already.
+    """
 
     name: str
     version: int
     params: type
+    gate: bool = False
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
+        Kind("verify", 1, Verify, gate=True),
         Kind("pull", 1, Pull),
         Kind("deb", 1, DebFile),
         Kind("debian-layer", 1, DebianLayer),

@@ -6,6 +6,7 @@ the containerd image store the manifest's.  So an image is spooled once into an 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,17 @@ class Daemon(Source):
     def fetch(self, reference: Reference, descriptor: Descriptor, into: Path, progress: Progress = quiet) -> None:
         """See Source."""
         self._archive(self._id_of(reference)).fetch(reference, descriptor, into, progress)
+
+    def pulled_as(self, reference: Reference) -> tuple[Digest, ...]:
+        """The digests by which the registry of `reference` knows, or knew, the image that has this name here."""
+        seen = self._inspect(self._id_of(reference))
+        found = []
+        for text in seen.get("RepoDigests") or ():
+            with contextlib.suppress(ValueError):
+                known = Reference.parse(str(text))
+                if known.name == reference.name and known.digest:
+                    found.append(known.digest)
+        return tuple(found)
 
     def resolve_id(self, image_id: str, platform: Platform) -> Image:
         """The image called by its Id, such as one just built; ImageError if it is not there or does not fit."""

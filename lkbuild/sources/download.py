@@ -98,6 +98,6 @@ class Download:
 def too_large(reference: object, size: int, limit: int) -> ImageError:
     """The error for a document that nobody would believe."""
     return ImageError(
-        f"{reference}: its manifest or config has {size} bytes or more, and {limit} is the most that is read",
+        f"{reference}: a document of it has {size} bytes or more, and {limit} is the most that is read",
         "is this reference a container image?",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.digest import CHUNK, Digest
@@ -18,6 +19,7 @@ from lkbuild.oci.image import (
     choose,
     parse_manifest,
 )
+from lkbuild.oci.referrers import Artifact, Referrer
 from lkbuild.reference import Reference
 from lkbuild.sources.source import MAX_DEPTH, AbsentError, Document, Progress, Source, quiet
 from lkbuild.sources.tree import Tree, read
@@ -73,7 +75,24 @@ class Layout(Source):
             raise AbsentError(f"{self.describe()} does not hold the blob {descriptor.digest} of {reference}")
         copy_blob(self._tree, name, descriptor, into, progress)
 
-    def names(self) -> tuple[str, ...]:
+    def tagged(self, reference: Reference, tag: str) -> Document:
+        """See Source.  A bare tag counts too: one that is asked for here says by itself of which image it is."""
+        for entry in self._index().manifests:
+            if (name := _name(entry)) == tag or same_name(name, replace(reference, tag=tag)):
+                return Document(self.read(reference, entry, MAX_MANIFEST), entry.media_type, entry.digest)
+        raise AbsentError("holds nothing of this name")
+
+    def referrers(self, reference: Reference, digest: Digest, artifact_type: str) -> tuple[Referrer, ...] | None:
+        """See Source: every manifest in index.json that says what it refers to is looked at."""
+        found = []
+        for entry in self._index().manifests[:MAX_NESTED]:
+            if entry.media_type in MANIFEST_TYPES and self._tree.size(_blob(entry.digest)) is not None:
+                artifact = Artifact.parse(self.read(reference, entry, MAX_MANIFEST))
+                if artifact.subject == digest and artifact.artifact_type == artifact_type:
+                    found.append(Referrer(entry, artifact.artifact_type))
+        return tuple(found)
+
+    def image_names(self) -> tuple[str, ...]:
         """What the images here are called, for messages."""
         return tuple(dict.fromkeys(name for entry in self._index().manifests if (name := _name(entry))))
 
@@ -118,7 +137,7 @@ class Layout(Source):
         return Document(raw, parse_manifest(raw).media_type, digest)
 
     def _why_not(self, reference: Reference) -> tuple[str, str | None]:
-        names = self.names()
+        names = self.image_names()
         if not names:
             hint = f"name the image in it: `skopeo copy oci:DIR oci:NEW:{reference}`"
             return "its images have no names (no org.opencontainers.image.ref.name in its index.json)", hint

@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import email.utils
-import random
+import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
-
-from urllib3.exceptions import HTTPError
+from urllib.parse import quote, urljoin, urlsplit
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
-from lkbuild.oci.image import ACCEPT, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST, Descriptor, Platform
-from lkbuild.reference import DOCKER_HUB, Reference
-from lkbuild.sources.auth import Access, BusyError, DeniedError, Tokens
-from lkbuild.sources.credentials import Credentials
+from lkbuild.oci.image import ACCEPT, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST, OCI_INDEX, Descriptor, Platform
+from lkbuild.oci.referrers import Referrer, parse_referrers
+from lkbuild.reference import Reference
+from lkbuild.sources.asking import Asking, Endpoint, Request
+from lkbuild.sources.auth import BusyError
 from lkbuild.sources.download import Download, too_large
 from lkbuild.sources.options import RegistryOptions
-from lkbuild.sources.refusal import connection_error, denied, refusal
 from lkbuild.sources.source import AbsentError, Document, Progress, Source, quiet
-from lkbuild.sources.transport import Response, Transport, finish
+from lkbuild.sources.transport import Response
 from lkbuild.sources.verify import WrongBytesError, checked, digest_like
 
-_HUB_HOST = "registry-1.docker.io"
-_PROGRESS = 1 << 16
-"""How many bytes make an attempt that failed one that got on."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A place a registry's images are asked for at: itself, or a mirror.  `login` is the name people log in to."""
-
-    scheme: str
-    host: str
-    prefix: str
-    login: str
-    mirror: bool
-
-    def url(self, reference: Reference, path: str) -> str:
-        """The address of a manifest or a blob."""
-        return f"{self.scheme}://{self.host}/v2/{self.prefix}{reference.repository}/{path}"
-
-    def access(self, reference: Reference) -> Access:
-        """What a token is needed for."""
-        return Access(self.login, self.host, f"repository:{self.prefix}{reference.repository}:pull")
-
-    def __str__(self) -> str:
-        return f"mirror {self.host}" if self.mirror else f"registry {self.login}"
+_MAX_PAGES = 8
+"""How many pages of a list of referrers are read."""
+_NEXT = re.compile(r'<([^<>\s]+)>\s*;\s*rel="?next"?')
 
 
 class Registry(Source):
@@ -66,15 +37,11 @@ class Registry(Source):
         pause: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._options = options
-        self._pause = pause
-        self._now = now
-        self._transport = Transport(options)
-        self._tokens = Tokens(self._transport, Credentials(options.docker_config))
+        self.asking = Asking(options, pause, now)
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self.asking.close()
 
     def describe(self) -> str:
         """See Source."""
@@ -94,7 +61,7 @@ class Registry(Source):
         def ask(endpoint: Endpoint) -> Document:
             return self._manifest(reference, endpoint)
 
-        return self._anywhere(reference, f"asking for {reference}", ask)
+        return self.asking.anywhere(reference, f"asking for {reference}", ask)
 
     def read(self, reference: Reference, descriptor: Descriptor, limit: int) -> bytes:
         """See Source."""
@@ -104,10 +71,11 @@ class Registry(Source):
 
         def ask(endpoint: Endpoint) -> bytes:
             headers = {"Accept": descriptor.media_type} if kind == "manifests" else {}
-            with self._answer(endpoint, reference, f"{kind}/{descriptor.digest}", headers) as response:
+            request = Request("GET", endpoint.url(reference, f"{kind}/{descriptor.digest}"), headers)
+            with self.asking.answer(endpoint, reference, request) as response:
                 return checked(_document(response, descriptor.size + 1), descriptor)
 
-        return self._anywhere(reference, f"fetching {descriptor.digest} of {reference}", ask)
+        return self.asking.anywhere(reference, f"fetching {descriptor.digest} of {reference}", ask)
 
     def fetch(self, reference: Reference, descriptor: Descriptor, into: Path, progress: Progress = quiet) -> None:
         """See Source.  Goes on where `into` ends, over connections, mirrors and runs."""
@@ -115,8 +83,8 @@ class Registry(Source):
 
         def ask(endpoint: Endpoint) -> None:
             if not download.complete:
-                path = f"blobs/{descriptor.digest}"
-                with self._answer(endpoint, reference, path, download.headers) as response:
+                request = Request("GET", endpoint.url(reference, f"blobs/{descriptor.digest}"), download.headers)
+                with self.asking.answer(endpoint, reference, request) as response:
                     if response.status == 416:
                         download.restart()
                         raise BusyError("it does not have the range that was asked for")
@@ -124,16 +92,49 @@ class Registry(Source):
             download.finish()
 
         try:
-            self._anywhere(reference, f"fetching {descriptor.digest} of {reference}", ask, lambda: download.done)
+            self.asking.anywhere(reference, f"fetching {descriptor.digest} of {reference}", ask, lambda: download.done)
         finally:
             download.close()
+
+    def names(self, reference: Reference) -> tuple[str, ...]:
+        """See Source.  A mirror's name is where it keeps the repository, without its scheme."""
+        return tuple(
+            dict.fromkeys(
+                reference.name if not endpoint.mirror else f"{endpoint.host}/{endpoint.prefix}{reference.repository}"
+                for endpoint in self.asking.endpoints(reference.registry)
+            )
+        )
+
+    def referrers(self, reference: Reference, digest: Digest, artifact_type: str) -> tuple[Referrer, ...] | None:
+        """See Source: distribution-spec 1.1, "Listing Referrers".  Of very long lists, the first pages are read."""
+
+        def ask(endpoint: Endpoint) -> tuple[Referrer, ...]:
+            found: list[Referrer] = []
+            url = endpoint.url(reference, f"referrers/{digest}?artifactType={quote(artifact_type, safe='')}")
+            for _ in range(_MAX_PAGES):
+                with self.asking.answer(endpoint, reference, Request("GET", url, {"Accept": OCI_INDEX})) as response:
+                    raw = _document(response, MAX_MANIFEST + 1)
+                    following = _NEXT.search(response.headers.get("Link") or "")
+                found += parse_referrers(raw)
+                if following is None:
+                    break
+                url = urljoin(url, following[1])
+                if urlsplit(url)[:2] != (endpoint.scheme, endpoint.host):
+                    raise ImageError(f"its list of referrers goes on at another host, {urlsplit(url).netloc:.100}")
+            return tuple(found)
+
+        try:
+            return self.asking.anywhere(reference, f"asking what refers to {digest}", ask)
+        except AbsentError:
+            return None
 
     # -- one request ---------------------------------------------------------------------------------------------------
 
     def _manifest(self, reference: Reference, endpoint: Endpoint) -> Document:
         """What the registry says `reference` is.  With a tag, all there is to check it by is what the registry says."""
         headers = {"Accept": ", ".join(ACCEPT)}
-        with self._answer(endpoint, reference, f"manifests/{reference.target}", headers) as response:
+        request = Request("GET", endpoint.url(reference, f"manifests/{reference.target}"), headers)
+        with self.asking.answer(endpoint, reference, request) as response:
             raw = _document(response, MAX_MANIFEST + 1)
             said = response.headers.get("Docker-Content-Digest") or ""
             media_type = response.headers.get("Content-Type") or ""
@@ -145,99 +146,10 @@ class Registry(Source):
             raise WrongBytesError(f"got {got}, want {wanted} after {len(raw)} bytes")
         return Document(raw, media_type.partition(";")[0].strip(), wanted)
 
-    @contextmanager
-    def _answer(
-        self, endpoint: Endpoint, reference: Reference, path: str, headers: dict[str, str]
-    ) -> Iterator[Response]:
-        """A request and its answer, unread, where that is what was asked for; one login on the way if need be."""
-        access, url = endpoint.access(reference), endpoint.url(reference, path)
-        response = None
-        try:
-            for _ in range(2):
-                token = self._tokens.header(access)
-                sent = {**headers, "Authorization": token} if token else headers
-                response = self._transport.request("GET", url, sent)
-                if response.status != 401:
-                    break
-                challenge = response.headers.get("WWW-Authenticate") or ""
-                finish(response)
-                self._tokens.renew(access, token, challenge)
-            if response is None or response.status not in (200, 206, 416):
-                raise refusal(response) if response is not None else DeniedError("it was not asked")
-            yield response
-        except (HTTPError, OSError) as error:
-            raise connection_error(error, urlsplit(url).netloc) from error
-        finally:
-            if response is not None:
-                finish(response)
 
-    # -- trying again, and elsewhere -----------------------------------------------------------------------------------
-
-    def _endpoints(self, registry: str) -> Iterator[Endpoint]:
-        """The mirrors of a registry, in order, then itself."""
-        for url in dict(self._options.mirrors).get(registry, ()):
-            parts = urlsplit(url)
-            prefix = parts.path.strip("/")
-            yield Endpoint(parts.scheme, parts.netloc, f"{prefix}/" if prefix else "", parts.netloc, True)
-        host = _HUB_HOST if registry == DOCKER_HUB else registry
-        yield Endpoint(self._transport.scheme(host), host, "", registry, False)
-
-    def _anywhere(
-        self, reference: Reference, doing: str, ask: Callable[[Endpoint], T], done: Callable[[], int] = lambda: 0
-    ) -> T:
-        """What `ask` returns at the first endpoint that answers; `done` tells the bytes gained, so that gains count."""
-        passed: list[str] = []
-        for endpoint in self._endpoints(reference.registry):
-            try:
-                return self._patiently(endpoint, ask, done)
-            except ImageError as error:
-                if endpoint.mirror:
-                    passed.append(f"{endpoint}: {error.message}")
-                    continue
-                if isinstance(error, DeniedError):
-                    error = denied(error, endpoint.login, self._tokens.login(endpoint.login))
-                before = f" (before that, {'; '.join(passed)})" if passed else ""
-                if isinstance(error, AbsentError):
-                    raise AbsentError(f"{error.message}{before}", error.hint) from error
-                raise ImageError(f"{doing} from {endpoint}: {error.message}{before}", error.hint) from error
-        raise ImageError(f"{doing}: there is nowhere to ask")
-
-    def _patiently(self, endpoint: Endpoint, ask: Callable[[Endpoint], T], done: Callable[[], int]) -> T:
-        """Ask until it works, or it is clear that it will not.  A mirror is asked but once."""
-        failures, wrong = 0, 0
-        while True:
-            before = done()
-            try:
-                return ask(endpoint)
-            except WrongBytesError:
-                # Once more from the start: what was resumed may have been spoilt, or a cache on the way.
-                wrong += 1
-                if wrong > 1 or endpoint.mirror:
-                    raise
-            except BusyError as error:
-                failures = 1 if done() - before >= _PROGRESS else failures + 1
-                most = 1 if endpoint.mirror else min(self._options.attempts, error.most or self._options.attempts)
-                if failures >= most:
-                    times = f", {failures} times in a row" if failures > 1 else ""
-                    raise ImageError(f"{error.message}{times}", error.hint) from error
-                self._pause(self._wait(failures, error.retry_after))
-
-    def _wait(self, failures: int, retry_after: str | None) -> float:
-        """Seconds to wait: longer each time, spread so that many builds do not come back at once."""
-        wait: float = min(self._options.first_wait * 2 ** (failures - 1), 30.0) * random.uniform(0.5, 1.0)  # noqa: S311
-        longest = self._options.longest_wait
-        return min(max(wait, asked_wait(retry_after, self._now())), longest)
-
-
-def asked_wait(retry_after: str | None, now: float) -> float:
-    """The seconds a Retry-After header asks for (RFC 9110, 10.2.3: a number or a date); 0 if it cannot be read."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return 0.0
+def home(options: RegistryOptions) -> Registry:
+    """Registries without their mirrors: for who writes there, and must see what is there."""
+    return Registry(replace(options, mirrors=()))
 
 
 def _digest(text: str) -> Digest | None:

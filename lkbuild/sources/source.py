@@ -23,6 +23,7 @@ from lkbuild.oci.image import (
     choose,
     parse_manifest,
 )
+from lkbuild.oci.referrers import Referrer
 from lkbuild.reference import Reference
 
 MAX_DEPTH = 4
@@ -170,6 +171,18 @@ class Source(ABC):
     def where(self, reference: Reference) -> str:
         """Where `reference` is looked for; differs from `describe` where a source is many places."""
         return self.describe()
+
+    def names(self, reference: Reference) -> tuple[str, ...]:
+        """What the repository of `reference` may be called by who signs its images: itself, and its mirrors."""
+        return (reference.name,)
+
+    def tagged(self, reference: Reference, tag: str) -> Document:
+        """What `tag` names in the repository of `reference`; errors as for `find`."""
+        return self.find(Reference(reference.registry, reference.repository, tag), None)
+
+    def referrers(self, reference: Reference, digest: Digest, artifact_type: str) -> tuple[Referrer, ...] | None:
+        """What is known here to refer to `digest`, of that type at least; None where no such list is kept."""
+        return None
 
     def resolve(self, reference: Reference, platform: Platform) -> Image | Missing:
         """The image `reference` names for `platform`.  ImageError: it is here, but broken, or access is denied."""

@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 
+from lkbuild.reference import Reference
 from lkbuild.spec.check_container import check_container
 from lkbuild.spec.checks import Checks
 from lkbuild.spec.decode import Report
@@ -78,8 +79,18 @@ def _source(checks: Checks, number: int, source: str, optional: bool) -> None:
 
 
 def _trust(checks: Checks) -> None:
-    for key, names in (("image", checks.spec.trust.image), ("org", checks.spec.trust.org)):
-        if names:
-            message = f"trust.{key} asks for signatures to be verified, which this version cannot do"
-            hint = "remove the trust section, and pin images by digest (name@sha256:…) where they must not change"
-            checks.problem(("trust", key), message, hint)
+    """NB: whether the keys can be read is seen when they are: who builds with trust=ignore need not have them."""
+    trust = checks.spec.trust
+    for number, text in enumerate(trust.image):
+        checks.attempt(("trust", "image", number), Reference.parse, text)
+    for number, org in enumerate(trust.org):
+        if not org.strip("/"):
+            checks.problem(("trust", "org", number), f"trust.org: {org!r} names no organisation")
+    says_whom = [key for key in ("keys", "identities") if getattr(trust, key)]
+    if says_whom and not trust.image and not trust.org:
+        message = f"trust.{says_whom[0]} says who must have signed, but nothing says what"
+        checks.problem(
+            ("trust", says_whom[0]), message, "name images with trust.image, or organisations with trust.org"
+        )
+    if trust.root and not trust.identities:
+        checks.problem(("trust", "root"), "trust.root is for keyless signers, and trust.identities names none")

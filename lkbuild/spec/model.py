@@ -23,6 +23,7 @@ from lkbuild.spec.names import (
     ImageName,
     KernelBinary,
     KernelTar,
+    KeyPath,
     NonEmpty,
     NumericOrName,
     OptionalImage,
@@ -52,8 +53,8 @@ from lkbuild.spec.resources import (
 __all__ = [
     "BindNamespaces", "BlockIO", "Container", "ContainerConfig", "Cpu", "Device", "DeviceRule", "File", "HugepageLimit",
     "IdMapping", "ImageName", "Interface", "InterfacePriority", "Kernel", "Memory", "Mount", "Network", "NumericOrName",
-    "OriginMap", "Output", "PackageDir", "Pairs", "Path", "Pids", "Resources", "Runtime", "Spec", "ThrottleDevice",
-    "Trust", "Volume", "WeightDevice", "key",
+    "OriginMap", "Output", "PackageDir", "Pairs", "Path", "Pids", "Resources", "Runtime", "Signer", "Spec",
+    "ThrottleDevice", "Trust", "Volume", "WeightDevice", "key",
 ]  # fmt: skip
 
 Path = tuple[str | int, ...]
@@ -192,11 +193,22 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """The trust section: what must be verified.  Kept; a spec that asks for anything here is refused for now."""
+class Signer:
+    """A keyless signer, compared exactly."""
 
-    image: tuple[str, ...] = given("images that must be signed", default=())
-    org: tuple[str, ...] = given("organisations whose images must be signed", default=())
+    issuer: str = field(metadata=about("who vouches, for example https://token.actions.githubusercontent.com"))
+    identity: str = field(metadata=about("an e-mail address, or the URL of a workflow"))
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The trust section: which images must be signed, and by whom."""
+
+    image: tuple[str, ...] = given("images that must be signed; one without a tag means any of its tags", default=())
+    org: tuple[str, ...] = given("organisations whose images must be signed, for example library", default=())
+    keys: tuple[KeyPath, ...] = given("files with the public keys (PEM) of which one must have signed", default=())
+    identities: tuple[Signer, ...] = given("keyless signers of whom one must have signed", default=())
+    root: SourcePath = given("file with the trusted root of another sigstore than the public one")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,12 @@ def _source(text: str, origin: Origin) -> str | None:
     return str(beside(origin, text)) if text else None
 
 
+def _key(text: str, origin: Origin) -> str:
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} names no file")
+    return str(beside(origin, text))
+
+
 def _file_mode(text: str, origin: Origin) -> int | None:
     return parse_mode(text) if text else None
 
@@ -104,6 +110,7 @@ ImageName = Annotated[Reference | PackageDir, Written(str, _image, r"^(@pkg:.+|\
 OptionalImage = Annotated[Reference | PackageDir | None, Written(str, _optional_image)]
 FilePath = Annotated[str, Written(str, _file_path, r"^(?!/*$)(?!(.*/)?\.\.(/|$))")]
 SourcePath = Annotated[str | None, Written(str, _source)]
+KeyPath = Annotated[str, Written(str, _key)]
 FileMode = Annotated[int | None, Written(str, _file_mode, r"^[0-7]{0,12}$")]
 KernelTar = Annotated[str | None, Written(str, _kernel_tar)]
 KernelBinary = Annotated[str, Written(str, _binary)]

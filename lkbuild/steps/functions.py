@@ -30,10 +30,12 @@ from lkbuild.steps.rootfs import docker, initrd, tar
 from lkbuild.steps.rpi3 import firmware, rpi3
 from lkbuild.steps.text import text
 from lkbuild.steps.tree import tree
+from lkbuild.steps.verify import verify
 from lkbuild.steps.volumes import volume_directories, volume_layout
 from lkbuild.steps.work import Work
 
 FUNCTIONS: dict[str, Callable[[Any, Work], None]] = {
+    "verify": verify,
     "pull": pull,
     "deb": deb,
     "debian-layer": debian_layer,

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lkbuild.digest import Digest
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.reference import Reference
+from lkbuild.sources.signatures import Looked
 from lkbuild.store import Blob, Store
+from lkbuild.trust.judge import Candidate
 
 _CHUNK = 1 << 18
 
@@ -31,6 +34,9 @@ class Doors(Protocol):
 
     def fetch_file(self, uri: str, blob: Blob, into: Path, progress: Progress) -> None:
         """Bring the file at `uri` to `into`, resuming what is there; ImageError where that cannot be."""
+
+    def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
+        """What is found where the signatures of the image `digest` lie; ImageError where nobody can be asked."""
 
     def build_dockerfile(self, params: DockerfileBuild, work: Work) -> None:
         """Have the Docker daemon build an image and write its manifest, config and layers into `work.directory`."""

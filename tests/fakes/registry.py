@@ -1,7 +1,7 @@
 """A registry in this process that misbehaves as told: `Fake(...)`, then `fake.faults`.
 
-Only what pulling needs.  It listens at two ports: the second plays the storage that blobs are redirected to, which
-refuses any request with credentials.
+What pulling, pushing and lists of referrers need.  It listens at two ports: the second plays the storage that blobs are
+redirected to, which refuses any request with credentials.
 """
 
 from __future__ import annotations
@@ -59,6 +59,14 @@ class Faults:
     really_gzip: bool = False  # manifests compressed by a proxy
     status: int = 0  # every answer for a manifest
     drop: int = 0  # connections closed without a word
+    referrers: bool = False  # it has the referrers API
+    no_referrers: int = 404  # what it answers who asks for it where it has none
+    page: int = 100  # how many referrers it lists at a time
+    next_host: str = ""  # where the next page is said to be, "" = here
+    forget: int = 0  # blobs that are taken and not kept
+    other: int = 0  # manifests of which something else is kept
+    upload: str = ""  # where uploads are sent, "" = here
+    lose: int = 0  # manifests put at a tag that somebody else puts another at right away
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Fake:
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.requests: list[Request] = []
         self.tokens: set[str] = set()
+        self.pushed: list[str] = []
         self.lock = threading.Lock()
         self._servers = [self._server(storage, certificate) for storage in (False, True)]
         self.port, self.storage_port = (server.server_address[1] for server in self._servers)
@@ -182,6 +191,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.note()
+        if self.path.endswith("/blobs/uploads/"):
+            return self.begin_upload()
         form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         faults = self.fake.faults
         if self.path != "/token" or form.get("grant_type") != ["refresh_token"]:
@@ -207,7 +218,73 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.challenge()
         if "/manifests/" in path.path:
             return self.manifest(path.path)
+        if "/referrers/" in path.path:
+            return self.list_referrers(path)
         return self.redirect() if self.fake.faults.redirect else self.blob()
+
+    def do_HEAD(self) -> None:
+        self.note()
+        if not self.allowed():
+            return self.challenge()
+        body = self.fake.blobs.get(self.path.rpartition("/")[2])
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Length", str(len(body or b"")))
+        return self.end_headers()
+
+    def do_PUT(self) -> None:
+        self.note()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path = urllib.parse.urlsplit(self.path)
+        if not self.allowed():
+            return self.challenge()
+        if "/manifests/" in path.path:
+            return self.put_manifest(path.path, body)
+        digest = urllib.parse.parse_qs(path.query)["digest"][0]
+        if sha256(body) != digest:
+            return self.answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
+        if not self.fake.count("forget"):
+            self.fake.blobs[digest] = body
+        self.fake.pushed.append(digest)
+        return self.answer(201)
+
+    def begin_upload(self) -> None:
+        if self.fake.count("busy"):
+            return self.answer(self.fake.faults.busy_status)
+        if not self.allowed():
+            return self.challenge()
+        place = self.fake.faults.upload or self.path
+        return self.answer(202, b"", Location=f"{place}one?state=kept")
+
+    def put_manifest(self, path: str, body: bytes) -> None:
+        repository, _, target = path.removeprefix("/v2/").partition("/manifests/")
+        kept = body + b" " if self.fake.count("other") else body
+        kind = self.headers["Content-Type"]
+        for name in (target, sha256(body)):
+            self.fake.manifests[repository, name] = (kind, kept)
+        self.fake.pushed.append(target)
+        if ":" not in target and self.fake.count("lose"):
+            self.fake.manifests[repository, target] = self.fake.manifests[repository, "lost"]
+        subject = (json.loads(body).get("subject") or {}).get("digest") if self.fake.faults.referrers else None
+        return self.answer(201, b"", **({"OCI_Subject": subject} if subject else {}))
+
+    def list_referrers(self, path: urllib.parse.SplitResult) -> None:
+        """Every manifest of the repository that names the digest as its subject, a page at a time."""
+        faults = self.fake.faults
+        if not faults.referrers:
+            return self.answer(faults.no_referrers, b"<html>")
+        repository, _, digest = path.path.removeprefix("/v2/").partition("/referrers/")
+        found = []
+        for (where, name), (kind, raw) in sorted(self.fake.manifests.items()):
+            document = json.loads(raw)
+            if where == repository and ":" in name and (document.get("subject") or {}).get("digest") == digest:
+                entry = {"mediaType": kind, "digest": name, "size": len(raw), "artifactType": document["artifactType"]}
+                found.append({**entry, "annotations": document.get("annotations") or {}})
+        start = int(urllib.parse.parse_qs(path.query).get("from", ["0"])[0])
+        raw = json.dumps({"schemaVersion": 2, "manifests": found[start : start + faults.page]}).encode()
+        more = {}
+        if start + faults.page < len(found):
+            more["Link"] = f'<{faults.next_host}{path.path}?from={start + faults.page}>; rel="next"'
+        return self.answer(200, raw, Content_Type=OCI_INDEX, **more)
 
     def note(self) -> None:
         authorization, host = self.headers["Authorization"], self.headers["Host"]
@@ -237,6 +314,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return shown == self.basic()
         if faults.auth in ("bearer", "identity"):
             good = shown.removeprefix("Bearer ") in self.fake.tokens
+            good = good and ("push" in shown or self.command == "GET")
             if good and self.fake.count("expire"):
                 self.fake.tokens.clear()
                 return False
@@ -246,9 +324,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def challenge(self) -> None:
         if self.fake.faults.auth == "basic":
             return self.answer(401, WWW_Authenticate='Basic realm="here, there"')
-        repository = self.path.removeprefix("/v2/").partition("/manifests/")[0].partition("/blobs/")[0]
+        path = self.path.removeprefix("/v2/")
+        for word in ("/manifests/", "/blobs/", "/referrers/"):
+            path = path.partition(word)[0]
         realm = self.fake.faults.realm or f"http://{self.headers['Host']}/token"
-        scope = f"repository:{repository}:pull"
+        scope = f"repository:{path}:pull{'' if self.command == 'GET' else ',push'}"
         return self.answer(401, WWW_Authenticate=f'Bearer realm="{realm}",service="fake",scope="{scope}"')
 
     # -- what there is -------------------------------------------------------------------------------------------------

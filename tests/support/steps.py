@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lkbuild.digest import Digest
 from lkbuild.engine.events import Event
 from lkbuild.engine.execute import Place, execute
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.plan.step import Input, Step
 from lkbuild.reference import Reference
+from lkbuild.sources.signatures import Looked
 from lkbuild.steps.work import Progress, Work
 from lkbuild.store import Blob, Result, Store
+from lkbuild.trust.judge import Candidate
 
 
 class NoWayOut:
@@ -23,6 +26,9 @@ class NoWayOut:
 
     def fetch_file(self, uri: str, blob: Blob, into: Path, progress: Progress) -> None:
         raise AssertionError(f"{uri}: fetched {blob}")
+
+    def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
+        raise AssertionError(f"{reference}: asked for signatures of {digest}")
 
     def build_dockerfile(self, params: DockerfileBuild, work: Work) -> None:
         raise AssertionError(f"built {params}")

@@ -27,6 +27,10 @@ from lkbuild.errors import UsageError
         (["--no-sbom=false", "--no-provenance=false"], [("sbom", "spdx"), ("provenance", "yes")], []),
         (["--no-sbom=true", "--no-provenance"], [("sbom", "no"), ("provenance", "no")], []),
         (["--provenance=false", "--sbom-output", "a"], [("provenance", "no"), ("sbom_output", "a")], []),
+        (["-disable-content-trust"], [("trust", "ignore")], []),  # as `moby` had it
+        (["-disable-content-trust=true"], [("trust", "ignore")], []),
+        (["-disable-content-trust=false"], [("trust", "verify")], []),
+        (["--trust", "ignore"], [("trust", "ignore")], []),
         (["--docker=false"], [("docker", "no")], []),
         (["--decompress-kernel"], [("decompress_kernel", "yes")], []),
         (["--size", "512M"], [("size", "512M")], []),

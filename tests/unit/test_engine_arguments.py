@@ -116,6 +116,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         "sbom_output": "/usr/share//sbom.json",
         "supplier": "Example Ltd",
         "provenance": "no",
+        "trust": "ignore",
     }
     expected = BuildOptions(
         machines=((Path("a.yml"),),),
@@ -136,6 +137,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         sbom_output="usr/share/sbom.json",
         supplier="Example Ltd",
         provenance=False,
+        trust="ignore",
     )
     assert order(list(words.items()), HERE).options == expected
     shown = {"json", "quiet", "verbose", "offline"}

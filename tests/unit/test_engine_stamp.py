@@ -97,6 +97,7 @@ OTHERS = {
     "pull": _with(pull="never"),
     "images": _with(images=()),
     "bootloader": _with(bootloader="linuxkit/mkimage-iso-bios"),
+    "trust": _with(trust="ignore"),
     "docker": _with(docker=True),
     "docker_host": _with(docker=True, docker_host="unix:///run/other.sock"),
     "compression": _with(compression="zstd"),

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).parents[2] / "lkbuild"
 ROWS = [
     {"errors", "digest", "reference"},
     {"archive", "disk"},
-    {"spec", "oci", "packages", "contents"},
+    {"spec", "oci", "packages", "contents", "trust"},
     {"lock", "plan"},
     {"store", "sources", "tools"},
     {"steps"},
     {"engine"},
-    {"machine", "report", "trust", "dev"},
+    {"machine", "report", "dev"},
     {"cli", "dodo", "__main__"},
 ]
 """Each row may import itself and the rows above it in this list."""
@@ -31,6 +31,7 @@ PURE = {
     "oci",
     "packages",
     "contents",
+    "trust",
     "lock",
     "plan",
     "steps",

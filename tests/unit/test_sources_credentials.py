@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkbuild.errors import UsageError
+from lkbuild.sources.asking import asked_wait
 from lkbuild.sources.auth import Challenge, parse_challenges
 from lkbuild.sources.credentials import Credential, Credentials
 from lkbuild.sources.options import RegistryOptions, registry_options
-from lkbuild.sources.registry import asked_wait
 from lkbuild.sources.transport import Transport, proxy_for
 
 HELPER = """#!/bin/sh

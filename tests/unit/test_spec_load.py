@@ -23,6 +23,7 @@ from lkbuild.spec.model import (
     PackageDir,
     Resources,
     Runtime,
+    Signer,
     Spec,
     ThrottleDevice,
     Trust,
@@ -322,10 +323,40 @@ def test_a_readonly_volume_is_bound_readonly(use, fine):
         assert found.startswith("a.yml:5 volume 'v' is readonly")
 
 
-def test_trust_is_accepted_only_where_it_asks_for_nothing():
+def test_trust_of_several_files_is_put_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert read("trust: {}\ninit: [a]").trust == Trust()
-    found = problems("init: [a]\ntrust:\n  org: [linuxkit, library]\n  image:\n  - a/b\n", "trust: {org: [more]}\n")
-    assert [each.partition(" asks")[0] for each in found] == ["a.yml:3 trust.org", "a.yml:4 trust.image"]
+    one = "init: [a]\ntrust:\n  org: [linuxkit, library]\n  image: [a/b]\n  keys: [keys/one.pub]\n"
+    two = "trust: {org: [more], identities: [{issuer: i, identity: me}], root: root.json}\n"
+    assert read(one, two).trust == Trust(
+        image=("a/b",),
+        org=("linuxkit", "library", "more"),
+        keys=(str(tmp_path / "dir/keys/one.pub"),),
+        identities=(Signer("i", "me"),),
+        root=str(tmp_path / "dir/root.json"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("trust", "said"),
+    [
+        ("{keys: [a.pub]}", "a.yml:2 trust.keys says who must have signed, but nothing says what"),
+        ("{identities: [{issuer: i, identity: me}]}", "a.yml:2 trust.identities says who must have signed, but"),
+        ("{image: [a], keys: [a.pub], root: r}", "a.yml:2 trust.root is for keyless signers"),
+        ("{image: ['A B'], keys: [a.pub]}", "a.yml:2 invalid image reference 'A B'"),
+        ("{org: ['/'], keys: [a.pub]}", "a.yml:2 trust.org: '/' names no organisation"),
+        ("{org: [a], keys: ['']}", "a.yml:2 trust.keys[0]: '' names no file"),
+        ("{org: [a], identities: [{issuer: i}]}", "a.yml:2 'identity' is missing in trust.identities[0]"),
+    ],
+)
+def test_what_trust_cannot_mean(trust, said):
+    (found,) = problems(f"init: [a]\ntrust: {trust}\n")
+    assert found.startswith(said)
+
+
+def test_a_trust_section_without_keys_can_be_read():
+    """Whether anything is verified is the build's: trust=ignore takes specs of 2017 as they are."""
+    assert read("init: [a]\ntrust: {org: [library]}\n").trust == Trust(org=("library",))
 
 
 def test_a_mistake_is_not_followed_by_others_it_causes():

@@ -1,6 +1,7 @@
 """A dodo.py needs one line: `from lkbuild.dodo import *`.
 
-It brings the tasks `build`, `boot`, `dev`, `lock` and `update`, which `doit list` describes.  Your own tasks go below.
+It brings the tasks `build`, `boot`, `dev`, `lock`, `update`, `plan` and `why`, which `doit list` describes.  Your own
+tasks go below it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from typing import Any
 from lkbuild.cli.project import PROJECT as LKBUILD
 from lkbuild.errors import UsageError
 
-__all__ = ["DOIT_CONFIG", "LKBUILD", "task_boot", "task_build", "task_dev", "task_lock", "task_update"]
+__all__ = [
+    "DOIT_CONFIG",
+    "LKBUILD",
+    "task_boot",
+    "task_build",
+    "task_dev",
+    "task_lock",
+    "task_plan",
+    "task_update",
+    "task_why",
+]
 
 DOIT_CONFIG: dict[str, Any] = {"default_tasks": ["build"]}
 
@@ -34,6 +45,14 @@ def task_lock() -> Iterator[dict[str, Any]]:
 
 def task_update() -> Iterator[dict[str, Any]]:
     yield from _placeholder("update")
+
+
+def task_plan() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("plan")
+
+
+def task_why() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("why")
 
 
 def _placeholder(name: str) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,8 @@ VERBS = {
     "sign": "sign images in registries, and files, with a key",
     "verify-image": "verify that images are signed by whom they should be",
     "verify": "verify the detached signatures of files",
+    "plan": "tell what a build would do, fetch and write, and how long it would take",
+    "why": "say what changed since a machine was last built, and so why a task would run",
     "cache": "see, shrink and check the cache: ls, gc, verify",
     "schema": "print the JSON schema of specs",
     "version": "print the version",

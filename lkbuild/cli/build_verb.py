@@ -43,7 +43,7 @@ def work(given: Given, show: Show) -> int:
     from lkbuild.engine.tasks import Writing
 
     said = dict(asked.rest)
-    manners = Manners(jobs=_jobs(said.get("jobs")), keep_going=said.get("keep_going") == "yes")
+    manners = Manners(jobs=jobs_of(said.get("jobs")), keep_going=said.get("keep_going") == "yes")
     writing = Writing(_to_stdout, lambda _output, _session: False) if left.target == "-" else None
     return build(left, Wish(manners, writing=writing), PROJECT.prepare, show)
 
@@ -66,7 +66,8 @@ def asked_for(given: Given, others: tuple[Option, ...] = _OTHERS) -> Order:
     return dataclasses.replace(asked, target=target if target in ("", "-") else os.fspath(Path(target).absolute()))
 
 
-def _jobs(said: str | None) -> int:
+def jobs_of(said: str | None) -> int:
+    """How many steps are carried out at once; UsageError where what is said is no number of them."""
     if said is None:
         return processors()
     if not said.isdecimal() or not 0 < int(said) <= 1024:

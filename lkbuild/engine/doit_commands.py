@@ -14,7 +14,7 @@ from doit.cmdparse import CmdParseError
 from doit.dependency import Dependency
 from doit.task import Task
 
-from lkbuild.engine import jobs
+from lkbuild.engine import asking, jobs
 from lkbuild.engine.arguments import Order, manner, order, switched
 from lkbuild.engine.building import EVERYTHING, Others, Wish, build, store_writing
 from lkbuild.engine.events import Said, nobody
@@ -136,6 +136,8 @@ class Call:
         wanted = self._order()
         if not wanted.options.machines:
             raise self._no_spec(selection, theirs)
+        if selection[0] in ("why", "plan"):
+            return self._ask(show, wanted, selection)
         for name in selection:
             if name in ("lock", "update"):
                 self.project.lock(wanted, show, name == "update")
@@ -153,6 +155,15 @@ class Call:
         if set(selection) - {"dev", "lock", "update"}:
             raise UsageError("dev builds and runs by itself, and does not end", "leave the other tasks out")
         return self.project.dev(wanted, show)
+
+    def _ask(self, show: Show, wanted: Order, selection: Sequence[str]) -> int:
+        if selection[0] == "why":
+            return asking.why(wanted, selection[1:], self.project.prepare, show)
+        if len(selection) > 1:
+            raise UsageError(
+                f"plan tells of whole machines, not of {selection[1]}", f"doit why {selection[1]}, perhaps"
+            )
+        return asking.plan(wanted, self._jobs(show), self.project.prepare, show)
 
     def _build(self, show: Show, wanted: Order, selection: tuple[str, ...], theirs: Mapping[str, Task]) -> int:
         for task in theirs.values():
@@ -194,6 +205,8 @@ class Call:
                 "dev": lambda: self.project.dev(wanted, show),
                 "lock": lambda: self.project.lock(wanted, show, False),
                 "update": lambda: self.project.lock(wanted, show, True),
+                "plan": lambda: asking.plan(wanted, self._jobs(show), self.project.prepare, show),
+                "why": lambda: asking.why(wanted, (), self.project.prepare, show),
             }
         )
 
@@ -228,7 +241,10 @@ class Call:
             return
         prepared = self.project.prepare(wanted.options, nobody)
         try:
-            yield build_tasks(prepared.session, prepared.session.graph.outputs, store_writing())
+            ours = build_tasks(prepared.session, prepared.session.graph.outputs, store_writing())
+            if self.command.name == "info":
+                ours.update(asking.with_causes(self.args, ours, prepared.session, wanted.options))
+            yield ours
         finally:
             prepared.close()
 

@@ -167,11 +167,16 @@ def machines_of(graph: Graph, options: BuildOptions) -> tuple[MachineSteps, ...]
     return tuple(found)
 
 
+def base_name(name: str) -> str:
+    """A step's name without the number that tells it from others of that name in one graph."""
+    return _NUMBER.sub("", name)
+
+
 def own_names(names: Iterable[str]) -> dict[str, str]:
     """Names of a graph of many machines by those they have in a graph of one: only there `@2` and so on is needed."""
     found: dict[str, str] = {}
     for name in names:
-        base = own = _NUMBER.sub("", name)
+        base = own = base_name(name)
         number = 2
         while own in found:
             own, number = f"{base}@{number}", number + 1

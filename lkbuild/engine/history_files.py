@@ -63,6 +63,14 @@ class HistoryFiles:
             except ValueError as error:
                 tell(f"the history's record {name} is passed over: {error}")
 
+    def newest_texts(self, limit: int, most: int) -> Iterator[bytes]:
+        """The newest records as they are written, `limit` at most, together not more than `most` bytes."""
+        for name in self.builds()[:limit]:
+            with contextlib.suppress(ValueError):
+                data = self._read(self.root / "builds" / f"{name}.json", most)
+                most -= len(data)
+                yield data
+
     def machine(self, identity: str) -> list[Past]:
         """The builds of a machine, the newest first; a line that is not understood is passed over."""
         try:

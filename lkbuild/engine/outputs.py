@@ -26,14 +26,14 @@ from lkbuild.store.verified import boot_id
 
 def is_current(output: Output, session: Session) -> bool:
     """Whether every file of the output is on disk as it was written, from what the steps make now."""
-    return all(_file_is_current(file, session) for file in output.files)
+    return all(file_is_current(file, session) for file in output.files)
 
 
 def write(output: Output, session: Session) -> int:
     """Write the files of an output that are not there as they should be; returns how many."""
     count = 0
     for file in output.files:
-        if not _file_is_current(file, session):
+        if not file_is_current(file, session):
             blob = session.blob(file.step, file.output)
             store, began = session.place.store, time.monotonic()
             with store.lock(f"write-{_name(file.path)}"):
@@ -47,6 +47,16 @@ def write(output: Output, session: Session) -> int:
             session.place.listen(Wrote(output.name, file.path, size, time.monotonic() - began))
             count += 1
     return count
+
+
+def size_of(file: OutputFile, session: Session) -> int | None:
+    """Bytes of an output file (of all files of a directory); None where what it is written from is not here."""
+    store, blob = session.place.store, session.blob(file.step, file.output)
+    if not store.has(blob):
+        return None
+    if file.tree:
+        return sum(recipe.size for recipe in Tree.decode(store.read(blob.digest)).files.values())
+    return Recipe.decode(store.read(blob.digest)).size if file.recipe else blob.size
 
 
 def _write_file(store: Store, path: str, blob: Blob, is_recipe: bool) -> int:
@@ -84,7 +94,8 @@ def _content(recipe: Recipe) -> Blob:
     return Blob(Digest.of(data), len(data))
 
 
-def _file_is_current(file: OutputFile, session: Session) -> bool:
+def file_is_current(file: OutputFile, session: Session) -> bool:
+    """Whether a file, or a directory's files, are on disk as they were written, from what the steps make now."""
     result = session.results.get(file.step)
     if result is None:
         return False

@@ -53,7 +53,7 @@ def keep_record(session: Session, options: BuildOptions, timeline: Timeline, don
 
 
 def _machine(machine: MachineSteps, session: Session, files: HistoryFiles, built: Set[str]) -> MachineRecord:
-    keys = ((own, session.key(name)) for own, name in machine.names.items() if name in session.results)
+    keys = ((own, session.key(name)) for own, name in machine.names.items() if session.is_made(name))
     state = files.keep_state({own: key for own, key in keys if key is not None})
     return MachineRecord(
         machine.name, machine.id, machine.files, machine.outputs, len(machine.names), state, machine.name in built

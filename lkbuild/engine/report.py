@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, cast
 
 from lkbuild.engine.events import Event, Finished, Progressed, Said, Started, Told, Wrote
 from lkbuild.errors import LkbuildError, SpecError
@@ -78,14 +79,24 @@ class Interrupted:
     """The user, or the system, stopped the build."""
 
 
-Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted
+class Worded:
+    """A report that says itself what its lines are: an answer to a question, a dataclass."""
+
+    __slots__ = ()
+
+    def words(self, verbose: bool) -> Iterator[str]:
+        """The lines that say it."""
+        raise AssertionError(f"{type(self).__name__} has no words")
+
+
+Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
 
 
 def words(report: Report, verbose: bool = False) -> Iterator[str]:
     """The lines that say it; none for what is only worth a line where `verbose`, or only shown while it lasts."""
     match report:
         case Finished(step, "ran", seconds):
-            yield f"{step}  {_seconds(seconds)}"
+            yield f"{step}  {seconds_words(seconds)}"
         case Finished(step, how, seconds) if verbose:
             yield f"{step}  {'made by another build, ' if how == 'waited' else ''}in the cache"
         case Started(step, reason) if verbose and reason:
@@ -110,6 +121,8 @@ def words(report: Report, verbose: bool = False) -> Iterator[str]:
         case Nothing(machines, seconds):
             who = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
             yield f"{who}: nothing to do (checked in {round(seconds * 1000)} ms)"
+        case Worded():
+            yield from report.words(verbose)
         case Interrupted():
             yield "interrupted; what was done so far is kept"
 
@@ -139,17 +152,19 @@ def broke_words(traceback: str, task: str = "") -> Iterator[str]:
 def json_line(report: Report) -> str:
     """The report as one line of JSON: `event` is its kind in lower case, the rest its fields."""
     plain: dict[str, object] = {"event": type(report).__name__.lower()}
-    plain.update({field.name: _plain(getattr(report, field.name)) for field in fields(report)})
+    plain.update({field.name: _plain(getattr(report, field.name)) for field in fields(cast(Any, report))})
     return json.dumps(plain)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, SpecError):
-        return {"message": value.message, "problems": [_plain(problem) for problem in value.problems]}
+        return {"message": value.message, "problems": _plain(value.problems)}
     if isinstance(value, LkbuildError):
         return {"message": value.message, "hint": value.hint}
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return round(value, 4)
     return value
@@ -175,12 +190,13 @@ def progress_words(event: Progressed) -> str:
 def _done(built: Built | Total) -> str:
     parts = [f"{built.ran} {_many('step', built.ran)} ran", f"{built.cached} cached"]
     parts.append(f"{built.written} {_many('file', built.written)} written")
-    return f"{', '.join(parts)}, {_seconds(built.seconds)}"
+    return f"{', '.join(parts)}, {seconds_words(built.seconds)}"
 
 
 def _many(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _seconds(seconds: float) -> str:
+def seconds_words(seconds: float) -> str:
+    """A time as people say it."""
     return f"{seconds:.1f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -35,6 +35,7 @@ class Session:
         self._needed: set[str] = set()
         self._noted: set[str] = set()
         self._gated = any(KINDS[step.kind].gate for step in graph.steps)
+        self._made: set[str] = set()
         self._guard = threading.Lock()
         self._limits = Limits(graph)
 
@@ -57,7 +58,7 @@ class Session:
         wanted += [name for output in outputs for name in self.gates(output.needs)]
         self._needed = needed(self.graph, wanted, self.results.__contains__, is_whole)
         for name in self._needed:
-            if name in self.results:
+            if name in self.results and fixed_result(self.steps[name]) is None:
                 self._reasons[name] = "its result is no longer whole in the cache"
         for name in self.results.keys() - self._needed - self._noted:
             self._noted.add(name)
@@ -83,6 +84,10 @@ class Session:
     def must_run(self, name: str) -> bool:
         """Whether `decide` found that the step must run."""
         return name in self._needed
+
+    def is_made(self, name: str) -> bool:
+        """Whether the step's result is there: it need not run, or has."""
+        return name in self._made or (name in self.results and name not in self._needed)
 
     def reason(self, name: str) -> str:
         """Why the step must run, in words; empty where it need not."""
@@ -117,6 +122,7 @@ class Session:
         with self._guard:
             self.results[name] = result
             self._limits.made(name, self.results)
+            self._made.add(name)
         for note in result.notes:
             self.place.listen(Said(located(step, note)))
         return result

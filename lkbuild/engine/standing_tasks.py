@@ -9,7 +9,7 @@ from doit.task import Task
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option
 from lkbuild.engine.tasks import BUILD_DOC, Action, OurTask
 
-OURS = ("build", "boot", "dev", "lock", "update")
+OURS = ("build", "boot", "dev", "lock", "update", "plan", "why")
 
 DOCS = {
     "build": BUILD_DOC,
@@ -17,6 +17,8 @@ DOCS = {
     "dev": "build a machine, run it, and change it with every save: spec=FILE, service=NAME, and what `boot` takes",
     "lock": "write a lock file beside each spec: images by digest, packages by version; what is locked stays",
     "update": "write the lock files anew, as registries and package archives are now",
+    "plan": "tell what a build would do: steps that would run and why, bytes to fetch and to write, seconds expected",
+    "why": "tell what changed since the machine was last built, and so why the tasks named after it would run, or ran",
 }
 
 

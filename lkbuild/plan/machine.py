@@ -30,8 +30,9 @@ from lkbuild.plan.kinds import (
     leading,
 )
 from lkbuild.plan.step import Input, Step
+from lkbuild.spec.fields import shape
 from lkbuild.spec.metadata import metadata_json, metadata_yaml
-from lkbuild.spec.model import Container, File, ImageName, PackageDir, Spec
+from lkbuild.spec.model import Container, ContainerConfig, File, ImageName, PackageDir, Spec
 
 FIRST_UID = 100
 DESCRIPTIONS = ("sbom", "record")
@@ -260,9 +261,15 @@ class MachinePlan:
                 tuple((v.name, v.readonly) for v in self.spec.volumes if v.name in volumes_used(container.config)),
                 segment,
             )
-            step = Step(f"bundle:{place}", "bundle", bundle, codec, origin)
+            places = self._said(container, section, number)
+            step = Step(f"bundle:{place}", "bundle", bundle, codec, origin, places)
             placed.append(self._place(owner, step, archive))
         return placed
+
+    def _said(self, container: Container, section: str, number: int) -> tuple[tuple[str, Origin], ...]:
+        """Where each key stands that the spec gives for a container."""
+        given = (each.key for each in shape(ContainerConfig) if getattr(container.config, each.name) is not None)
+        return tuple((key, self.spec.origin(section, number, key)) for key in given)
 
     def _files_segment(self, archive: str) -> Placed:
         segment, codec = self.segment(archive)
@@ -276,7 +283,8 @@ class MachinePlan:
                 inputs.append(Input(f"file{len(entries)}", blob=digest, size=size))
             entries.append(entry)
         params = Files(tuple(entries), segment)
-        step = Step(f"files:{self.spec.name}", "files", params, (*inputs, *codec), self.spec.origin("files"))
+        origin, places = self.spec.origin("files"), self.file_places()
+        step = Step(f"files:{self.spec.name}", "files", params, (*inputs, *codec), origin, places)
         return self._place("files", step, archive)
 
     def _file_entry(self, file: File) -> FileEntry | None:

@@ -48,14 +48,13 @@ class RecordedStep:
     @classmethod
     def of(cls, step: Step, inputs: Mapping[str, tuple[Digest, int]]) -> RecordedStep:
         """The step, carried out with `inputs`: digest and size by role."""
-        others = (field.name for field in dataclasses.fields(step.params) if not field.compare)
         return cls(
             step.kind,
             KINDS[step.kind].version,
             plain(step.params),
             tuple(RecordedInput(i.role, *inputs[i.role]) for i in step.inputs),
             step.name,
-            {name: _plain(getattr(step.params, name)) for name in others},
+            unkeyed(step.params),
         )
 
     @property
@@ -115,8 +114,10 @@ class RecordedStep:
         return Step(self.name or self.kind, self.kind, params, inputs)
 
 
-def _plain(value: object) -> Any:
-    return str(value) if isinstance(value, Reference) else plain(value)
+def unkeyed(params: Any) -> dict[str, Any]:
+    """The fields of params that enter no key, in plain form, references as text."""
+    values = {each.name: getattr(params, each.name) for each in dataclasses.fields(params) if not each.compare}
+    return {name: str(value) if isinstance(value, Reference) else plain(value) for name, value in values.items()}
 
 
 def _inputs(inputs: list[Any], sizes: list[Any]) -> tuple[RecordedInput, ...]:

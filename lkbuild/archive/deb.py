@@ -7,7 +7,7 @@ import io
 import lzma
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,11 @@ _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _DAMAGED = (tarfile.TarError, lzma.LZMAError, zstd.ZstdError, EOFError, OSError, ValueError)
 Kind = Literal["file", "directory", "symlink", "hardlink"]
+Count = Callable[[int], object]
+
+
+def _nobody(_: int) -> None:
+    """Nobody wants to know how far reading is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,9 @@ class DebEntry:
 class _Member(io.RawIOBase):
     """The bytes of one member of the container, as a file to read once from its beginning."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, count: Count) -> None:
         super().__init__()
-        self._file, self._left = file, size
+        self._file, self._left, self._count = file, size, count
 
     def readable(self) -> bool:
         return True
@@ -59,6 +64,7 @@ class _Member(io.RawIOBase):
             raise EOFError("the file ends within a member")
         buffer[: len(data)] = data
         self._left -= len(data)
+        self._count(len(data))
         return len(data)
 
 
@@ -90,12 +96,13 @@ def fields(stanza: bytes) -> Mapping[str, str]:
     return found
 
 
-def entries(path: Path) -> Iterator[tuple[DebEntry, BinaryIO | None]]:
+def entries(path: Path, count: Count = _nobody) -> Iterator[tuple[DebEntry, BinaryIO | None]]:
     """The package's files in order, a regular file with what to read it from (only until the next entry is asked for).
 
+    `count` is told how many bytes of the package were read, each time some were.
     ArchiveError on damage, on names that leave the root, and on device nodes, of which Debian packages have none.
     """
-    with _tar(path, "data.tar") as tar:
+    with _tar(path, "data.tar", count) as tar:
         for info in tar:
             name = _relative(path, info.name)
             if name:
@@ -128,13 +135,13 @@ def _relative(path: Path, name: str) -> str:
 
 
 @contextmanager
-def _tar(path: Path, wanted: str) -> Iterator[tarfile.TarFile]:
+def _tar(path: Path, wanted: str, count: Count = _nobody) -> Iterator[tarfile.TarFile]:
     """The tar in the member `wanted`, plain or compressed, open for reading once from its beginning."""
     with path.open("rb") as file:
         try:
             name, size = _find(path, file, wanted)
             with (
-                _decompressed(path, name, io.BufferedReader(_Member(file, size), 1 << 18)) as stream,
+                _decompressed(path, name, io.BufferedReader(_Member(file, size, count), 1 << 18)) as stream,
                 tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar,
             ):
                 yield tar

@@ -14,7 +14,7 @@ from lkbuild.cli.flags import BUILD_FLAGS, Command, Given
 from lkbuild.cli.project import PROJECT
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Order, order
 from lkbuild.engine.building import Wish, build, skip_fresh
-from lkbuild.engine.events import Wrote
+from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.jobs import processors
 from lkbuild.engine.project import Show
 from lkbuild.engine.specs import no_spec
@@ -85,6 +85,7 @@ def _to_stdout(output: Output, session: Session) -> int:
     blob = session.blob(file.step, file.output)
     recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
     began = time.monotonic()
+    session.place.listen(Writing(output.name, "-"))
     with store.scratch() as directory:
         recipe.write(store, directory / "output")
         with (directory / "output").open("rb") as made:

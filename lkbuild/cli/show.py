@@ -1,4 +1,4 @@
-"""What is seen of a build: lines, lines of JSON, or on a terminal one line that moves."""
+"""What is seen of a build: lines, lines of JSON, or on a terminal what moves (cli.live)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ import time
 from typing import TextIO
 
 from lkbuild.engine.arguments import Manner
-from lkbuild.engine.events import Finished, Progressed, Said, Started, Wrote
-from lkbuild.engine.report import (
-    Broke,
-    Failed,
-    Interrupted,
-    Planned,
-    Report,
-    Skipped,
-    json_line,
-    progress_words,
-    words,
-)
+from lkbuild.engine.events import Progressed, Said
+from lkbuild.engine.report import Broke, Failed, Interrupted, Report, Skipped, json_line, words
 
 _WRONG = (Said, Failed, Broke, Skipped, Interrupted)
 """What goes to standard error."""
@@ -66,7 +56,7 @@ class Quiet(Lines):
 
 
 class JsonLines(Lines):
-    """Every report as a line of JSON on standard output; of bytes fetched, five times a second."""
+    """Every report as a line of JSON on standard output; of bytes done, five times a second."""
 
     _last = 0.0
 
@@ -80,72 +70,6 @@ class JsonLines(Lines):
             self.write(self.out, json_line(report) + "\n")
 
 
-class Live(Lines):
-    """One line at the bottom that says what is going on; above it what stays: warnings, errors and the end."""
-
-    def __init__(self, out: TextIO, err: TextIO, verbose: bool = False) -> None:
-        super().__init__(out, err, verbose)
-        self._running: dict[str, str] = {}
-        self._to_run = self._done = 0
-        self._painted = 0.0
-        self._visible = self._over = False
-
-    def __call__(self, report: Report) -> None:
-        """See lkbuild.engine.project.Show."""
-        with self._guard:
-            if self._over:
-                return
-            lasting = True
-            match report:
-                case Planned(_, to_run):
-                    self._to_run = to_run
-                case Started(step):
-                    self._running[step] = ""
-                case Progressed(step) if step in self._running:
-                    self._running[step] = f" {progress_words(report)}"
-                case Finished(step):
-                    self._running.pop(step, None)
-                    self._done += 1
-                    lasting = self.verbose
-                case Interrupted():
-                    self._over = True
-                    self._running = {}
-                case Wrote():
-                    lasting = self.verbose
-            if lasting and any(words(report, self.verbose)):
-                self._clear()
-                super().__call__(report)
-            self._paint()
-
-    def close(self) -> None:
-        """See lkbuild.engine.project.Show."""
-        with self._guard:
-            self._running = {}
-            self._clear()
-
-    def _paint(self) -> None:
-        now = time.monotonic()
-        if not self._running or now - self._painted < 0.1:
-            return
-        self._painted = now
-        width = self._width() - 1
-        running = ", ".join(f"{step}{text}" for step, text in self._running.items())
-        self.write(self.out, f"\r\x1b[2K{f'{self._done}/{self._to_run}  {running}'[:width]}")
-        self._visible = True
-
-    def _width(self) -> int:
-        try:
-            return os.get_terminal_size(self.out.fileno()).columns
-        except (OSError, ValueError):
-            return 80
-
-    def _clear(self) -> None:
-        if self._visible:
-            self.write(self.out, "\r\x1b[2K")
-            self._visible = False
-            self._painted = 0.0
-
-
 def open_show(manner: Manner, verbose: bool, stdout_is_taken: bool = False) -> Lines:
     """What shows a build here.  Where its output goes to standard output, everything said goes to standard error."""
     out = sys.stderr if stdout_is_taken else sys.stdout
@@ -153,4 +77,8 @@ def open_show(manner: Manner, verbose: bool, stdout_is_taken: bool = False) -> L
         return JsonLines(out, sys.stderr)
     if manner == "quiet":
         return Quiet(out, sys.stderr)
-    return (Live if out.isatty() else Lines)(out, sys.stderr, verbose)
+    if out.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", ""):
+        from lkbuild.cli.live import Live
+
+        return Live(out, sys.stderr, verbose)
+    return Lines(out, sys.stderr, verbose)

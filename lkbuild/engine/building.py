@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lkbuild.engine.options import BuildOptions
     from lkbuild.engine.prepare import Prepared
     from lkbuild.engine.running import Manners, Reporting
+    from lkbuild.engine.session import Session
     from lkbuild.engine.tasks import OurTask, Writing
     from lkbuild.engine.timeline import Timeline
     from lkbuild.plan.graph import Output
@@ -191,7 +192,7 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
     if order.target:
         session.decide(outputs, writing.is_current)
     ours = {**wish.others.ours, **build_tasks(session, outputs, writing)}
-    started.tally(Planned(len(session.steps), sum(map(session.must_run, session.steps))))
+    _foretell(order, session, wish.manners.jobs, started.tally)
     gc.freeze()
     reporting = Reporting(ours, started.tally, wish.manners.theirs)
     standing = Standing(ours, wish.others.dependencies)
@@ -208,6 +209,18 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
         steps, written = len(session.steps), sum(tally.written.values())
         tally(Total(sum(built), ran, steps - ran, written, time.monotonic() - started.began))
     return code
+
+
+def _foretell(order: Order, session: Session, jobs: int, tell: Tell) -> None:
+    """Tell how much there is to do, and how long it will take if that is known."""
+    from lkbuild.engine.estimates import expected
+    from lkbuild.engine.history_files import HistoryFiles
+
+    to_run = sum(map(session.must_run, session.steps))
+    tell(Planned(len(session.steps), to_run))
+    known = expected(session, HistoryFiles(order.options.cache), jobs) if to_run else None
+    if known is not None:
+        tell(known)
 
 
 def store_writing() -> Writing:

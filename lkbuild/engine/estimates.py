@@ -8,8 +8,11 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lkbuild.engine.execute import fixed_result
 from lkbuild.engine.history import base_name
 from lkbuild.engine.history_files import HistoryFiles
+from lkbuild.engine.report import Expected
+from lkbuild.engine.session import Session
 
 _RECORDS, _BYTES = 16, 8 << 20
 """The records that are looked at: so many of the newest, and as many as have so many bytes together."""
@@ -131,3 +134,25 @@ def side_by_side(tasks: Mapping[str, tuple[float, Sequence[str]]], jobs: int) ->
             if not waiting[name]:
                 heapq.heappush(ready, order[name])
     return now
+
+
+def expected_size(session: Session, name: str, estimates: Estimates) -> int | None:
+    """Bytes a step is about: those it reads, or fetches; the last time's where they are not known yet."""
+    step = session.steps[name]
+    fixed, inputs = fixed_result(step), session.inputs(step)
+    if fixed is not None:
+        return sum(blob.size for blob in fixed.blobs)
+    return estimates.size(name) if inputs is None else sum(blob.size for blob in inputs.values())
+
+
+def expected(session: Session, history: HistoryFiles, jobs: int) -> Expected | None:
+    """How long the steps that must run will take; None where that of one of them is not known."""
+    estimates = Estimates.of(history)
+    found: dict[str, tuple[float, Sequence[str]]] = {}
+    for step in session.graph.steps:
+        if session.must_run(step.name):
+            seconds = estimates.step(step.name, step.kind, expected_size(session, step.name, estimates))
+            if seconds is None:
+                return None
+            found[step.name] = seconds, step.needs
+    return Expected(side_by_side(found, jobs), tuple((name, seconds) for name, (seconds, _) in found.items()))

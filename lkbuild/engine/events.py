@@ -17,7 +17,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A step fetched bytes: `done` of `total`."""
+    """A step fetched or worked through bytes: `done` of `total`, which is 0 where nobody knows."""
 
     step: str
     done: int
@@ -31,6 +31,14 @@ class Finished:
     step: str
     how: Literal["ran", "cached", "waited"]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """An output file is being written."""
+
+    output: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Contains:
     purl: str
 
 
-Event = Started | Progressed | Finished | Wrote | Said | Told | Contains
+Event = Started | Progressed | Finished | Writing | Wrote | Said | Told | Contains
 Listener = Callable[[Event], None]
 
 

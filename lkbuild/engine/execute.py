@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lkbuild.digest import Digest
@@ -18,6 +18,9 @@ from lkbuild.steps.verify import still_verified
 from lkbuild.steps.work import Doors, InputFile, Work
 from lkbuild.store import Blob, Result, Store
 from lkbuild.store.files import failure, full
+
+_OFTEN = 0.05
+"""Seconds between two reports of how far a step is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def _run(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
             inputs={role: InputFile(store.path(blob.digest), blob) for role, blob in inputs.items()},
             directory=directory,
             doors=place.doors,
-            progress=lambda done, total: place.listen(Progressed(step.name, done, total)),
+            progress=_progress(step.name, place.listen),
             store=store,
         )
         try:
@@ -101,6 +104,20 @@ def _run(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
         outputs = {**work.made, **written}
         _refuse_other(step, outputs, store)
         return Result(tuple(sorted(outputs.items())), tuple(work.refers), tuple(work.notes))
+
+
+def _progress(step: str, listen: Listener) -> Callable[[int, int], None]:
+    """Tells how far the step is, twenty times a second at most, and at the end."""
+    last = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _OFTEN or done == total:
+            last = now
+            listen(Progressed(step, done, total))
+
+    return progress
 
 
 def _refuse_other(step: Step, made: Mapping[str, Blob], store: Store) -> None:

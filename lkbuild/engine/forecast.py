@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lkbuild.engine.estimates import Estimates, side_by_side
+from lkbuild.engine.estimates import Estimates, expected_size, side_by_side
 from lkbuild.engine.execute import fixed_result
 from lkbuild.engine.history import machines_of
 from lkbuild.engine.history_files import HistoryFiles
@@ -150,15 +150,6 @@ def _fetched(session: Session, names: Iterable[str]) -> int:
     fixed = (fixed_result(session.steps[name]) for name in names)
     blobs = {blob for result in fixed if result is not None for blob in result.blobs}
     return sum(blob.size for blob in blobs if not session.place.store.has(blob))
-
-
-def expected_size(session: Session, name: str, estimates: Estimates) -> int | None:
-    """Bytes a step is about: those it reads, or fetches; the last time's where they are not known yet."""
-    step = session.steps[name]
-    fixed, inputs = fixed_result(step), session.inputs(step)
-    if fixed is not None:
-        return sum(blob.size for blob in fixed.blobs)
-    return estimates.size(name) if inputs is None else sum(blob.size for blob in inputs.values())
 
 
 def _size(session: Session, file: OutputFile, estimates: Estimates) -> int | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lkbuild.digest import Digest
-from lkbuild.engine.events import Wrote
+from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
@@ -36,6 +36,7 @@ def write(output: Output, session: Session) -> int:
         if not file_is_current(file, session):
             blob = session.blob(file.step, file.output)
             store, began = session.place.store, time.monotonic()
+            session.place.listen(Writing(output.name, file.path))
             with store.lock(f"write-{_name(file.path)}"):
                 if file.tree:
                     size = _write_tree(store, file.path, blob)

@@ -20,6 +20,14 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """How long a build will take by what earlier ones took: in all, and each step that must run (seconds)."""
+
+    seconds: float
+    steps: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something went wrong that the user can put right; `task` is empty where it was before any."""
 
@@ -89,7 +97,7 @@ class Worded:
         raise AssertionError(f"{type(self).__name__} has no words")
 
 
-Report = Event | Planned | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
+Report = Event | Planned | Expected | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
 
 
 def words(report: Report, verbose: bool = False) -> Iterator[str]:
@@ -197,6 +205,8 @@ def _many(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def seconds_words(seconds: float) -> str:
-    """A time as people say it."""
-    return f"{seconds:.1f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+def seconds_words(seconds: float, whole: bool = False) -> str:
+    """A time as people say it; `whole`: in seconds without a fraction."""
+    if seconds < 120:
+        return f"{seconds:.0f} s" if whole else f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

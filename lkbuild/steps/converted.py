@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lkbuild.digest import identity
-from lkbuild.disk.extents import Extent, Zeros
+from lkbuild.disk.extents import Extent, Slice, Zeros
 from lkbuild.disk.gcp import gcp
 from lkbuild.disk.layout import Disk, total
 from lkbuild.disk.limits import too_large
@@ -14,6 +14,7 @@ from lkbuild.disk.vhd import dynamic_vhd, fixed_vhd
 from lkbuild.disk.vhdx import vhdx
 from lkbuild.disk.vmdk import stream_vmdk
 from lkbuild.plan.media_kinds import Converted
+from lkbuild.steps.reading import Reading
 from lkbuild.steps.rootfs import finish
 from lkbuild.steps.work import Work
 from lkbuild.store.recipe import Recipe
@@ -31,7 +32,8 @@ def converted(params: Converted, work: Work) -> None:
     if params.format in RECIPES:
         finish(RECIPES[params.format](list(raw), size, seed), work)
         return
-    disk = Disk(raw, size, work.store.open_blob)
+    held = sum(extent.length for extent in raw if isinstance(extent, Slice))
+    disk = Disk(raw, size, Reading(work, held).open_blob)
     with work.output("file").open("wb") as target:
         if params.format == "vmdk":
             stream_vmdk(disk, seed, target, 0)

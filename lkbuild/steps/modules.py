@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from lkbuild.archive.entry import Entry
-from lkbuild.archive.flatten import LayerFile, lay_down
+from lkbuild.archive.flatten import lay_down
 from lkbuild.plan.kinds import Boot, Modules, Segment
+from lkbuild.steps.reading import CountedLayer, Reading
 from lkbuild.steps.segment import rooted, segment
 from lkbuild.steps.work import Work
 
@@ -14,7 +15,9 @@ from lkbuild.steps.work import Work
 def modules(params: Modules, work: Work) -> None:
     """Writes `segment` and `index`."""
     with segment(params.segment, work) as sink:
-        lay_down(LayerFile(work.input("tar"), "the kernel's tar"), rooted(sink, params.segment))
+        tar = work.inputs["tar"]
+        layer = CountedLayer(tar.path, "the kernel's tar", Reading(work, tar.blob.size))
+        lay_down(layer, rooted(sink, params.segment))
 
 
 def boot(params: Boot, work: Work) -> None:

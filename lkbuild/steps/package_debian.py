@@ -11,6 +11,7 @@ from lkbuild.errors import StepError
 from lkbuild.packages.layout import matcher, merged, merged_target, points_at
 from lkbuild.packages.params import DebianLayer, LayerEntry
 from lkbuild.steps.layer_tar import LayerTar, chunks
+from lkbuild.steps.reading import Reading, reading
 from lkbuild.steps.work import Work
 
 RECORDS = "var/lib/dpkg/status.d"
@@ -37,7 +38,7 @@ class Package:
 def debian_layer(params: DebianLayer, work: Work) -> None:
     """The inputs `deb<N>` as one layer, output `layer`: moved to the merged /usr, filtered, each path once."""
     packages = in_order(read_packages(work))
-    unpacking = _Unpacking(params)
+    unpacking = _Unpacking(params, reading(work, "deb"))
     with LayerTar(work.output("layer")) as tar:
         tar.merged_root()
         for package in packages:
@@ -88,7 +89,8 @@ def add_records(tar: LayerTar, packages: list[Package]) -> None:
 class _Unpacking:
     """What has been unpacked so far: who a path is of, and what the filters let through."""
 
-    def __init__(self, params: DebianLayer) -> None:
+    def __init__(self, params: DebianLayer, progress: Reading) -> None:
+        self._progress = progress
         self._owner: dict[str, Package] = {}
         self._modes = {mode.path: mode for mode in params.modes}
         self._used: set[str] = set()
@@ -105,7 +107,7 @@ class _Unpacking:
 
     def package(self, tar: LayerTar, package: Package) -> None:
         """Write what is wanted of `package`."""
-        for entry, body in entries(package.path):
+        for entry, body in entries(package.path, self._progress.count):
             path = merged(entry.path)
             if entry.kind == "directory":
                 self._directory(tar, package, path, entry)

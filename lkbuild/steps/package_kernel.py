@@ -20,6 +20,7 @@ from lkbuild.packages.params import KernelLayer, LayerEntry
 from lkbuild.steps.layer_tar import LayerTar, chunks
 from lkbuild.steps.module_file import MAX_MODULE, unpacked_module
 from lkbuild.steps.package_debian import Package, add_records, read_packages
+from lkbuild.steps.reading import Reading, reading
 from lkbuild.steps.work import Work
 
 MODULES = "usr/lib/modules"
@@ -55,7 +56,7 @@ def kernel_layer(params: KernelLayer, work: Work) -> None:
         tempfile.TemporaryFile(dir=work.directory) as spool,
         tempfile.NamedTemporaryFile(dir=work.directory) as written,
     ):
-        files = _spool(packages, spool)
+        files = _spool(packages, spool, reading(work, "deb"))
         version = _version(files)
         _modules_tar(params, files, spool, f"{MODULES}/{version}", Path(written.name))
         with LayerTar(work.output("layer")) as tar:
@@ -83,11 +84,11 @@ def _boot_files(files: dict[str, _Spooled], version: str) -> Iterator[tuple[str,
     yield next(path for path in sorted(files) if _KERNEL.fullmatch(path)), "kernel"
 
 
-def _spool(packages: list[Package], spool: BinaryIO) -> dict[str, _Spooled]:
+def _spool(packages: list[Package], spool: BinaryIO, progress: Reading) -> dict[str, _Spooled]:
     """All of the packages that may be wanted, by place; modules decompressed and without their compression suffix."""
     found: dict[str, _Spooled] = {}
     for package in packages:
-        for entry, body in entries(package.path):
+        for entry, body in entries(package.path, progress.count):
             path = merged(entry.path)
             if entry.kind == "directory" or not (path.startswith(_WANTED) or _COPYRIGHT(path)):
                 continue

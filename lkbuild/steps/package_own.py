@@ -11,6 +11,7 @@ from lkbuild.errors import StepError
 from lkbuild.packages.layout import matcher
 from lkbuild.packages.params import Concatenation, LayerEntry, PackageLayer
 from lkbuild.steps.layer_tar import LayerTar, chunks
+from lkbuild.steps.reading import Reading, reading
 from lkbuild.steps.work import Work
 
 MAX_JOINED = 16 << 20
@@ -22,7 +23,7 @@ def package_layer(params: PackageLayer, work: Work) -> None:
 
     What is concatenated stands in `entries` or in the layer below, the input `debian` where there is one.
     """
-    files = _files(params, work)
+    files, progress = _files(params, work), reading(work, "file")
     entries = {entry.path: entry for entry in params.entries}
     joined = {each.path: _joined(each, params, files, work) for each in params.concatenate}
     with LayerTar(work.output("layer"), whole=params.base) as tar:
@@ -32,7 +33,7 @@ def package_layer(params: PackageLayer, work: Work) -> None:
             if path in joined:
                 tar.add(LayerEntry(path, "file", 0o644), len(joined[path]), [joined[path]])
             else:
-                _add(tar, entries[path], files.get(path))
+                _add(tar, entries[path], files.get(path), progress)
 
 
 def _files(params: PackageLayer, work: Work) -> dict[str, Path]:
@@ -41,7 +42,7 @@ def _files(params: PackageLayer, work: Work) -> dict[str, Path]:
     return dict(zip(wanted, (item.path for item in work.numbered("file")), strict=True))
 
 
-def _add(tar: LayerTar, entry: LayerEntry, source: Path | None) -> None:
+def _add(tar: LayerTar, entry: LayerEntry, source: Path | None, progress: Reading) -> None:
     if entry.kind == "directory" and tar.written.get(entry.path) == "directory":
         return
     if entry.contents is not None:
@@ -50,7 +51,7 @@ def _add(tar: LayerTar, entry: LayerEntry, source: Path | None) -> None:
     elif source is None:
         tar.add(entry)
     else:
-        with source.open("rb") as file:
+        with progress.open(source) as file:
             size = source.stat().st_size
             tar.add(entry, size, chunks(file, size))
 

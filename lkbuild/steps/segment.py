@@ -11,10 +11,10 @@ from typing import cast
 
 from lkbuild.archive.compress import RELEASE_LEVEL, Codec
 from lkbuild.archive.entry import Buffer, Entry
-from lkbuild.archive.flatten import LayerFile
 from lkbuild.archive.sink import CpioSink, Sink, TarSink
 from lkbuild.errors import StepError
 from lkbuild.plan.kinds import Segment
+from lkbuild.steps.reading import CountedLayer, reading
 from lkbuild.steps.work import Work
 
 
@@ -43,9 +43,14 @@ def _decided(work: Work) -> Codec:
     return cast(Codec, codec)
 
 
-def layers(work: Work) -> list[LayerFile]:
-    """The inputs `layer0`, `layer1`, …: the layers of an image, the lowest first."""
-    return [LayerFile(item.path, f"layer {item.blob.digest}") for item in work.numbered("layer")]
+def layers(work: Work) -> list[CountedLayer]:
+    """The inputs `layer0`, `layer1`, …: the layers of an image, the lowest first, as `archive.flatten` reads them.
+
+    A single layer is usually read once, several always twice.
+    """
+    found = list(work.numbered("layer"))
+    progress = reading(work, "layer", 1 if len(found) == 1 else 2)
+    return [CountedLayer(item.path, f"layer {item.blob.digest}", progress) for item in found]
 
 
 class WithoutBoot:

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lkbuild.cli.show import JsonLines, Lines, Live, Quiet
-from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Wrote
-from lkbuild.engine.report import Broke, Built, Failed, Interrupted, Nothing, Planned, Report, Skipped, Total
+from lkbuild.cli.show import JsonLines, Lines, Quiet
+from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Writing, Wrote
+from lkbuild.engine.report import (
+    Broke,
+    Built,
+    Expected,
+    Failed,
+    Interrupted,
+    Nothing,
+    Planned,
+    Report,
+    Skipped,
+    Total,
+    Worded,
+)
 from lkbuild.errors import LkbuildError, Origin, Problem, SpecError
 
 SPEC_ERROR = SpecError([Problem(Origin("b.yml", 2, 1), "second"), Problem(Origin("a.yml", 7, 3), "first", "do this")])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Worded):
+    """A report that knows its words."""
+
+    text: str
+
+    def words(self, verbose: bool) -> Iterator[str]:
+        yield f"it is {self.text}"
+
 
 LINES: list[tuple[Report, str, str]] = [
     (Planned(10, 3), "", ""),
@@ -32,6 +57,9 @@ LINES: list[tuple[Report, str, str]] = [
     (Nothing(("nginx",), 0.0123), "nginx: nothing to do (checked in 12 ms)\n", ""),
     (Nothing(("a", "b"), 0.1), "2 machines: nothing to do (checked in 100 ms)\n", ""),
     (Told("wrote x"), "wrote x\n", ""),
+    (Writing("build:n:tar", "/out/n.tar"), "", ""),
+    (Expected(12.5, (("tree:x", 12.5),)), "", ""),
+    (Answer("42"), "it is 42\n", ""),
     (Interrupted(), "", "interrupted; what was done so far is kept\n"),
 ]
 
@@ -96,38 +124,3 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     show(Told("x"))
     show(Said("y"))
     assert err.getvalue() == ""
-
-
-class Terminal(io.StringIO):
-    """A terminal that is 60 wide."""
-
-    def fileno(self) -> int:
-        raise OSError
-
-
-def test_live_is_one_line_that_goes_away() -> None:
-    show = Live(out := Terminal(), err := io.StringIO())
-    show(Planned(5, 2))
-    show(Started("pull:nginx", ""))
-    assert out.getvalue().endswith("0/2  pull:nginx")
-    show(Finished("pull:nginx", "ran", 1))
-    show(Wrote("build:n:tar", "/n.tar", 5))
-    assert "\n" not in out.getvalue(), "steps leave no lines behind"
-    show(Built("n", 1, 0, 1, 1.0, ("/n.tar",)))
-    show.close()
-    assert out.getvalue().endswith("\r\x1b[2Kn: 1 step ran, 0 cached, 1 file written, 1.0 s\n  /n.tar\n")
-    assert err.getvalue() == ""
-
-
-def test_live_shows_bytes_and_stops_when_interrupted() -> None:
-    show = Live(out := Terminal(), err := io.StringIO())
-    show(Started("pull:nginx", ""))
-    show._painted = 0.0
-    show(Progressed("pull:nginx", 3_200_000, 7_900_000))
-    assert "pull:nginx 3.2 MB of 7.9 MB" in out.getvalue()
-    show(Interrupted())
-    before = out.getvalue()
-    assert before.endswith("\r\x1b[2K")
-    show(Started("tree:x", ""))
-    assert out.getvalue() == before
-    assert err.getvalue().startswith("interrupted")

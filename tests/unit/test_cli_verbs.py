@@ -164,7 +164,8 @@ def test_a_wheel_in_an_empty_directory(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    assert {line.split()[0] for line in doit("list").splitlines()} == {"boot", "build", "dev", "lock", "update"}
+    tasks = {"boot", "build", "dev", "lock", "plan", "update", "why"}
+    assert {line.split()[0] for line in doit("list").splitlines()} == tasks
     doit("build", "spec=one.yml", "format=tar", "offline=yes")
     listed = subprocess.run(["tar", "-tf", root / "one.tar"], capture_output=True, text=True, check=True).stdout
     assert "etc/motd" in listed

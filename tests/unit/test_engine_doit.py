@@ -188,7 +188,7 @@ def test_notes_are_warnings_each_time(project: ToyProject) -> None:
 
 def test_listing_names_no_network_and_no_spec(project: ToyProject) -> None:
     said = project.doit("list")
-    assert [line.split()[0] for line in said.lines] == ["boot", "build", "dev", "lock", "update"]
+    assert [line.split()[0] for line in said.lines] == ["boot", "build", "dev", "lock", "plan", "update", "why"]
     assert all(len(line.split()) > 3 for line in said.lines), "every task has a description"
     assert not (project.root / "cache").exists()
     assert not list(project.root.glob(".doit.db*"))
@@ -247,7 +247,7 @@ def test_cleaning_removes_outputs_and_says_so(project: ToyProject) -> None:
 def test_json(project: ToyProject) -> None:
     said = project.doit("build", "spec=nginx.yml", "json=yes")
     events = [json.loads(line) for line in said.lines]
-    assert {event["event"] for event in events} == {"planned", "started", "finished", "wrote", "built"}
+    assert {event["event"] for event in events} == {"planned", "started", "finished", "writing", "wrote", "built"}
     assert events[-1]["outputs"] == [f"{project.root}/nginx.tar"]
     assert [json.loads(line)["event"] for line in project.doit("spec=nginx.yml", "json=yes").lines] == ["nothing"]
     failed = json.loads(project.doit("build", "spec=none.yml", "json=yes").out)

@@ -1,0 +1,223 @@
+"""What is seen of a build on a terminal: at the bottom what is going on, above it what stays."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from lkbuild.cli.screen import Screen, cells, cut, printable
+from lkbuild.cli.show import Lines
+from lkbuild.engine.events import Finished, Progressed, Started, Writing, Wrote
+from lkbuild.engine.report import (
+    Built,
+    Expected,
+    Failed,
+    Interrupted,
+    Planned,
+    Report,
+    Total,
+    progress_words,
+    seconds_words,
+    size_words,
+    words,
+)
+
+_TICK = 0.1
+"""Seconds between two pictures."""
+_LONG = 1.0
+"""Seconds after which what is done was worth a line that stays."""
+_BRIEF = 0.2
+"""Seconds for which what runs is not shown yet: most steps are done sooner."""
+_ROWS = 8
+"""Running steps shown at most."""
+_RATE = 3.0
+"""Seconds over which a rate is taken."""
+_BAR = 20
+
+
+@dataclass(slots=True)
+class _Running:
+    """A step, or the writing of a file, that is going on since `began`; `samples` are (time, bytes done)."""
+
+    began: float
+    progress: Progressed | None = None
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, progress: Progressed, now: float) -> None:
+        """It got so far."""
+        self.progress = progress
+        self.samples.append((now, progress.done))
+        while now - self.samples[0][0] > _RATE and len(self.samples) > 2:
+            self.samples.popleft()
+
+    def rate(self, now: float) -> float:
+        """Bytes per second, lately."""
+        if len(self.samples) < 2:
+            return 0.0
+        (began, first), (_, last) = self.samples[0], self.samples[-1]
+        return (last - first) / max(now - began, _TICK)
+
+
+class Live(Lines):
+    """Some lines at the bottom that tell what runs, painted ten times a second; above them what is worth a line.
+
+    `clock` tells the seconds.  Without `ticking`, pictures come when `tick` is called, and not by themselves.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        ticking: bool = True,
+    ) -> None:
+        super().__init__(out, err, verbose)
+        self._screen = Screen(out, lambda text: self.write(out, text))
+        self._clock = clock
+        self._colour = not os.environ.get("NO_COLOR")
+        self._unicode = (out.encoding or "").lower().replace("-", "") == "utf8"
+        self._began = clock()
+        self._planned = Planned(0, 0)
+        self._expected = Expected(0.0, ())
+        self._left: dict[str, float] = {}
+        self._running: dict[str, _Running] = {}
+        self._done = 0
+        self._over = False
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._tick_on, daemon=True) if ticking else None
+
+    def __call__(self, report: Report) -> None:
+        """See lkbuild.engine.project.Show."""
+        with self._guard:
+            if self._over:
+                return
+            self._follow(report)
+            if self._lasts(report) and any(words(report, self.verbose)):
+                self._screen.clear()
+                super().__call__(report)
+                if self._running:
+                    self._paint()
+
+    def _follow(self, report: Report) -> None:
+        """Keep account of what goes on."""
+        now = self._clock()
+        match report:
+            case Planned():
+                self._planned, self._began = report, now
+            case Expected(_, steps):
+                self._expected, self._left = report, dict(steps)
+            case Started(name) | Writing(_, name):
+                self._running[name] = _Running(now)
+                self._start_ticking()
+            case Progressed(step) if step in self._running:
+                self._running[step].note(report, now)
+            case Finished(name) | Wrote(_, name):
+                self._running.pop(name, None)
+                self._left.pop(name, None)
+                self._done += isinstance(report, Finished)
+            case Failed(_, task):
+                self._running.pop(task, None)
+                self._left.pop(task, None)
+            case Interrupted():
+                self._over = True
+                self._running.clear()
+            case Built() | Total():
+                self._running.clear()
+
+    def _lasts(self, report: Report) -> bool:
+        """Whether it is worth a line that stays."""
+        match report:
+            case Finished(_, "ran", seconds) | Wrote(_, _, _, seconds):
+                return self.verbose or seconds >= _LONG
+        return True
+
+    def close(self) -> None:
+        """See lkbuild.engine.project.Show."""
+        self._stop.set()
+        with self._guard:
+            self._over = True
+            self._running.clear()
+            self._screen.clear()
+
+    # -- pictures ------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Paint a picture, if anything goes on; take the last one away if not."""
+        with self._guard:
+            if self._running:
+                self._paint()
+            else:
+                self._screen.clear()
+
+    def _start_ticking(self) -> None:
+        if self._ticker is not None and self._ticker.ident is None:
+            self._ticker.start()
+
+    def _tick_on(self) -> None:
+        while not self._stop.wait(_TICK):
+            self.tick()
+
+    def _paint(self) -> None:
+        now = self._clock()
+        columns, rows = self._screen.size
+        shown = [(name, each) for name, each in self._running.items() if now - each.began >= _BRIEF]
+        room = max(0, min(_ROWS, rows - 2))
+        more = len(shown) - room if len(shown) > room else 0
+        shown = shown[: room - 1 if more and room > 1 else room]
+        lines = [self._line(name, each, now, columns - 1) for name, each in shown]
+        if more and room > 1:
+            lines.append(self._styled(f"  and {more + 1} more", columns - 1, "2"))
+        self._screen.paint([*lines, self._summary(now, columns - 1)])
+
+    def _line(self, name: str, running: _Running, now: float, width: int) -> tuple[str, int]:
+        """A step: its name on the left, how far it is and since when on the right."""
+        right = [seconds_words(now - running.began)]
+        if running.progress is not None:
+            rate = running.rate(now)
+            right = [progress_words(running.progress), *([f"{size_words(round(rate))}/s"] if rate else []), *right]
+        text = "  ".join(f"{part:>8}" for part in right)
+        left = cut(f"  {printable(name)}", max(12, width - cells(text) - 2))
+        room = width - cells(left)
+        text = cut(text, room - 2) if room > 4 else ""
+        gap = " " * max(0, room - cells(text))
+        return f"{left}{gap}{self._sgr('2', text)}", cells(left) + len(gap) + cells(text)
+
+    def _summary(self, now: float, width: int) -> tuple[str, int]:
+        """How much is done, and how long it will take yet."""
+        planned, done = self._planned, min(self._done, self._planned.to_run)
+        parts = [f"{done} of {planned.to_run} steps", f"{planned.steps - planned.to_run} in the cache"]
+        parts.append(seconds_words(now - self._began))
+        left = self._time_left(now)
+        if left >= 1:
+            parts.append(f"about {seconds_words(float(round(left)), whole=True)} left")
+        text = ", ".join(parts)
+        bar = self._bar(done / planned.to_run) if planned.to_run and width >= cells(text) + _BAR + 2 else ""
+        shown = cut(text, width - cells(bar))
+        return f"{self._sgr('32', bar)}{shown}", cells(bar) + cells(shown)
+
+    def _bar(self, part: float) -> str:
+        full = round(_BAR * part)
+        done, rest = ("━", "╌") if self._unicode else ("#", "-")
+        return f"{done * full}{rest * (_BAR - full)}  "
+
+    def _time_left(self, now: float) -> float:
+        """Seconds, by what is expected of the steps that are not done; 0 where nobody knows."""
+        total = sum(seconds for _, seconds in self._expected.steps)
+        if not total or not self._expected.seconds:
+            return 0.0
+        spent = {name: now - each.began for name, each in self._running.items()}
+        left = sum(max(0.0, seconds - spent.get(name, 0.0)) for name, seconds in self._left.items())
+        return left * self._expected.seconds / total
+
+    def _styled(self, text: str, width: int, code: str) -> tuple[str, int]:
+        shown = cut(text, width)
+        return self._sgr(code, shown), cells(shown)
+
+    def _sgr(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and text else text

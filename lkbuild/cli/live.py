@@ -20,6 +20,7 @@ from lkbuild.engine.report import (
     Interrupted,
     Planned,
     Report,
+    Resolving,
     Total,
     progress_words,
     seconds_words,
@@ -33,11 +34,15 @@ _LONG = 1.0
 """Seconds after which what is done was worth a line that stays."""
 _BRIEF = 0.2
 """Seconds for which what runs is not shown yet: most steps are done sooner."""
+_SLOW = 0.5
+"""Seconds for which nothing is shown of getting ready, which seldom takes longer."""
 _ROWS = 8
 """Running steps shown at most."""
 _RATE = 3.0
 """Seconds over which a rate is taken."""
 _BAR = 20
+_WIDE = 70
+"""Columns from which what is told of a step stands in columns."""
 
 
 @dataclass(slots=True)
@@ -88,7 +93,7 @@ class Live(Lines):
         self._left: dict[str, float] = {}
         self._running: dict[str, _Running] = {}
         self._done = 0
-        self._over = False
+        self._preparing = self._over = False
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick_on, daemon=True) if ticking else None
 
@@ -101,15 +106,18 @@ class Live(Lines):
             if self._lasts(report) and any(words(report, self.verbose)):
                 self._screen.clear()
                 super().__call__(report)
-                if self._running:
+                if self._running or self._is_slow():
                     self._paint()
 
     def _follow(self, report: Report) -> None:
         """Keep account of what goes on."""
         now = self._clock()
         match report:
+            case Resolving():
+                self._preparing = True
+                self._start_ticking()
             case Planned():
-                self._planned, self._began = report, now
+                self._planned, self._preparing = report, False
             case Expected(_, steps):
                 self._expected, self._left = report, dict(steps)
             case Started(name) | Writing(_, name):
@@ -124,10 +132,9 @@ class Live(Lines):
             case Failed(_, task):
                 self._running.pop(task, None)
                 self._left.pop(task, None)
-            case Interrupted():
-                self._over = True
-                self._running.clear()
-            case Built() | Total():
+            case Interrupted() | Built() | Total():
+                self._over = isinstance(report, Interrupted)
+                self._preparing = False
                 self._running.clear()
 
     def _lasts(self, report: Report) -> bool:
@@ -150,10 +157,14 @@ class Live(Lines):
     def tick(self) -> None:
         """Paint a picture, if anything goes on; take the last one away if not."""
         with self._guard:
-            if self._running:
+            if self._running or self._is_slow():
                 self._paint()
             else:
                 self._screen.clear()
+
+    def _is_slow(self) -> bool:
+        """Whether it is being prepared, and has been for so long that one wonders."""
+        return self._preparing and self._clock() - self._began >= _SLOW
 
     def _start_ticking(self) -> None:
         if self._ticker is not None and self._ticker.ident is None:
@@ -177,11 +188,14 @@ class Live(Lines):
 
     def _line(self, name: str, running: _Running, now: float, width: int) -> tuple[str, int]:
         """A step: its name on the left, how far it is and since when on the right."""
-        right = [seconds_words(now - running.began)]
-        if running.progress is not None:
+        text = seconds_words(now - running.began)
+        if running.progress is not None and width < _WIDE:
+            text = f"{progress_words(running.progress)}  {text}"
+        elif running.progress is not None:
             rate = running.rate(now)
-            right = [progress_words(running.progress), *([f"{size_words(round(rate))}/s"] if rate else []), *right]
-        text = "  ".join(f"{part:>8}" for part in right)
+            text = (
+                f"{progress_words(running.progress)}  {f'{size_words(round(rate))}/s' if rate else '':>10}  {text:>7}"
+            )
         left = cut(f"  {printable(name)}", max(12, width - cells(text) - 2))
         room = width - cells(left)
         text = cut(text, room - 2) if room > 4 else ""
@@ -190,21 +204,23 @@ class Live(Lines):
 
     def _summary(self, now: float, width: int) -> tuple[str, int]:
         """How much is done, and how long it will take yet."""
+        if self._preparing:
+            return self._styled(f"looking for images and packages, {seconds_words(now - self._began)}", width, "2")
         planned, done = self._planned, min(self._done, self._planned.to_run)
-        parts = [f"{done} of {planned.to_run} steps", f"{planned.steps - planned.to_run} in the cache"]
+        parts = [f"{done} of {planned.to_run} steps"]
+        if planned.steps > planned.to_run:
+            parts.append(f"{planned.steps - planned.to_run} in the cache")
         parts.append(seconds_words(now - self._began))
         left = self._time_left(now)
         if left >= 1:
             parts.append(f"about {seconds_words(float(round(left)), whole=True)} left")
         text = ", ".join(parts)
-        bar = self._bar(done / planned.to_run) if planned.to_run and width >= cells(text) + _BAR + 2 else ""
-        shown = cut(text, width - cells(bar))
-        return f"{self._sgr('32', bar)}{shown}", cells(bar) + cells(shown)
-
-    def _bar(self, part: float) -> str:
-        full = round(_BAR * part)
-        done, rest = ("━", "╌") if self._unicode else ("#", "-")
-        return f"{done * full}{rest * (_BAR - full)}  "
+        if not planned.to_run or width < cells(text) + _BAR + 2:
+            return self._styled(text, width, "")
+        full = round(_BAR * done / planned.to_run)
+        mark, rest = ("━", "╌") if self._unicode else ("#", "-")
+        bar = self._sgr("32", mark * full) + self._sgr("2", rest * (_BAR - full))
+        return f"{bar}  {text}", _BAR + 2 + cells(text)
 
     def _time_left(self, now: float) -> float:
         """Seconds, by what is expected of the steps that are not done; 0 where nobody knows."""
@@ -220,4 +236,4 @@ class Live(Lines):
         return self._sgr(code, shown), cells(shown)
 
     def _sgr(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and text else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code and text else text

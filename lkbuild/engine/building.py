@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lkbuild.engine import stamp
 from lkbuild.engine.arguments import Order
 from lkbuild.engine.events import Finished, Wrote
-from lkbuild.engine.report import Built, Nothing, Planned, Report, Total
+from lkbuild.engine.report import Built, Nothing, Planned, Report, Resolving, Total
 from lkbuild.errors import LkbuildError, UsageError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
     from lkbuild.engine.timeline import Timeline
 
     tally = Tally(tell, Timeline(began))
+    tell(Resolving(len(left.options.machines)))
     try:
         prepared = preparing(left.options, tally)
         try:

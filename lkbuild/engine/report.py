@@ -12,6 +12,13 @@ from lkbuild.errors import LkbuildError, SpecError
 
 
 @dataclass(frozen=True, slots=True)
+class Resolving:
+    """Specs are read, their images and packages found, and the graph is made, of so many machines."""
+
+    machines: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The graph is made: so many steps, so many of which must run."""
 
@@ -97,7 +104,9 @@ class Worded:
         raise AssertionError(f"{type(self).__name__} has no words")
 
 
-Report = Event | Planned | Expected | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
+Report = (
+    Event | Resolving | Planned | Expected | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
+)
 
 
 def words(report: Report, verbose: bool = False) -> Iterator[str]:

@@ -15,7 +15,7 @@ from lkbuild.cli.live import Live
 from lkbuild.cli.screen import cells, cut, printable
 from lkbuild.cli.show import Lines, open_show
 from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Writing, Wrote
-from lkbuild.engine.report import Built, Expected, Failed, Interrupted, Planned
+from lkbuild.engine.report import Built, Expected, Failed, Interrupted, Planned, Resolving
 from lkbuild.errors import LkbuildError
 from tests.support.terminal import Terminal
 from tests.unit.toy_project import CLI, ToyProject
@@ -58,6 +58,16 @@ def shown(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Shown:
     return Shown(terminal)
 
 
+def test_getting_ready_is_told_where_it_takes_long(shown: Shown) -> None:
+    shown.live(Resolving(1))
+    assert shown.after(0.3) == []
+    assert shown.after(0.3) == ["looking for images and packages, 0.6 s"]
+    shown.live(Told("resolving Debian packages: nginx"))
+    assert shown.after(0.1) == ["resolving Debian packages: nginx", "looking for images and packages, 0.7 s"]
+    shown.live(Planned(0, 0))
+    assert shown.after(0.1) == ["resolving Debian packages: nginx"]
+
+
 PLANNED = Planned(41, 12)
 BUILT = Built("nginx", 12, 29, 1, 4.2, ("/nginx.img",))
 
@@ -71,7 +81,7 @@ def test_what_runs_stands_at_the_bottom_with_bytes_rate_and_time(shown: Shown) -
     shown.clock.now += 0.9
     shown.live(Progressed("pull:nginx:1.25", 3_000_000, 7_900_000))
     assert shown.after(0.0) == [
-        "  pull:nginx:1.25                          3.0 MB of 7.9 MB  2.0 MB/s     1.0 s",
+        "  pull:nginx:1.25                           3.0 MB of 7.9 MB    2.0 MB/s    1.0 s",
         "  tree:services/redis                                                     1.0 s",
         "╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  0 of 12 steps, 29 in the cache, 1.0 s",
     ]

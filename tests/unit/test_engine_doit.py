@@ -247,7 +247,15 @@ def test_cleaning_removes_outputs_and_says_so(project: ToyProject) -> None:
 def test_json(project: ToyProject) -> None:
     said = project.doit("build", "spec=nginx.yml", "json=yes")
     events = [json.loads(line) for line in said.lines]
-    assert {event["event"] for event in events} == {"planned", "started", "finished", "writing", "wrote", "built"}
+    assert {event["event"] for event in events} == {
+        "preparing",
+        "planned",
+        "started",
+        "finished",
+        "writing",
+        "wrote",
+        "built",
+    }
     assert events[-1]["outputs"] == [f"{project.root}/nginx.tar"]
     assert [json.loads(line)["event"] for line in project.doit("spec=nginx.yml", "json=yes").lines] == ["nothing"]
     failed = json.loads(project.doit("build", "spec=none.yml", "json=yes").out)
@@ -311,3 +319,45 @@ def test_other_projects_are_not_disturbed(tmp_path: Path, calls: list[tuple[str,
         assert (said.code, lines) == (expected.code, others), words
         assert (said.err.splitlines() or [""])[-1] == (expected.err.splitlines() or [""])[-1], words
     assert {path.name for path in project.root.iterdir()} == {path.name for path in alone.root.iterdir()}
+
+
+def test_why_and_plan(project: ToyProject) -> None:
+    assert project.doit("why", "toy:nginx/top", "spec=nginx.yml").lines == [
+        "toy:nginx/top: would run",
+        "  its machine was never built here",
+    ]
+    project.doit("build", "spec=nginx.yml")
+    project.write("nginx.yml", NGINX.replace("world", "earth"))
+    said = project.doit("why", "toy:nginx/*", "spec=nginx.yml", "json=yes")
+    told = [json.loads(line) for line in said.lines]
+    assert [(each["event"], each["task"], each["standing"]) for each in told] == [
+        ("explained", "toy:nginx/base", "up to date"),
+        ("explained", "toy:nginx/mid", "up to date"),
+        ("explained", "toy:nginx/top", "would run"),
+    ]
+    change = {"what": "params.text", "old": '"world"', "new": '"earth"', "place": "nginx.yml:3", "step": ""}
+    assert told[2]["causes"] == [{"step": "toy:nginx/top", "changes": [change], "note": ""}]
+    plan = project.doit("plan", "spec=nginx.yml", "-n", "2").lines
+    assert plan[0] == "nginx: 1 of 3 steps would run, 1 file would be written"
+    assert plan[2].split()[0] == "toy:nginx/top"
+    assert plan[2].endswith('params.text: "world" → "earth" (nginx.yml:3)')
+    assert "world" in (project.root / "nginx.tar").read_text(), "nothing was done"
+    info = project.doit("info", "toy:nginx/top", "spec=nginx.yml").out
+    assert ' * never made from these inputs\n    params.text: "world" → "earth" (nginx.yml:3)' in info
+    for words, message in (
+        (("why", "nope"), "there is no task 'nope'"),
+        (("plan", "toy:nginx/top"), "plan tells of whole machines"),
+    ):
+        wrong = project.doit(*words, "spec=nginx.yml")
+        assert (wrong.code, message in wrong.err) == (1, True)
+    assert project.doit("why").code == 1
+    assert "spec=FILE" in project.doit("help", "why").out
+
+
+def test_lkbuild_why_and_plan_are_the_same(project: ToyProject) -> None:
+    project.doit("build", "spec=nginx.yml")
+    project.write("nginx.yml", NGINX.replace("world", "earth"))
+    for verb, *rest in (("why", "toy:nginx/top"), ("plan",)):
+        mine = project.lkbuild(verb, "nginx.yml", *rest)
+        assert (mine.code, mine.err) == (0, "")
+        assert mine.lines == project.doit(verb, *rest, "spec=nginx.yml").lines

@@ -47,10 +47,11 @@ doit.plugin.entry_points_impl = lambda: lambda group: ()
 
 CLI = """
 import dataclasses, sys
-from lkbuild.cli import build_verb, main, project
+from lkbuild.cli import build_verb, main, plan_verb, project, why_verb
 import importlib
 prepare = lambda o, l: importlib.import_module("tests.unit.toy").prepare(o, l)
-build_verb.PROJECT = dataclasses.replace(project.PROJECT, prepare=prepare)
+for verb in (build_verb, plan_verb, why_verb):
+    verb.PROJECT = dataclasses.replace(project.PROJECT, prepare=prepare)
 sys.exit(main())
 """
 

@@ -81,7 +81,7 @@ def test_what_runs_stands_at_the_bottom_with_bytes_rate_and_time(shown: Shown) -
     shown.clock.now += 0.9
     shown.live(Progressed("pull:nginx:1.25", 3_000_000, 7_900_000))
     assert shown.after(0.0) == [
-        "  pull:nginx:1.25                           3.0 MB of 7.9 MB    2.0 MB/s    1.0 s",
+        "  pull:nginx:1.25                         3.0 MB of 7.9 MB    2.0 MB/s    1.0 s",
         "  tree:services/redis                                                     1.0 s",
         "╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  0 of 12 steps, 29 in the cache, 1.0 s",
     ]
@@ -301,7 +301,7 @@ def test_a_terminal_that_can_do_nothing_gets_lines(project: ToyProject, terminal
     process = start(project, terminal, "build", "slow.yml", TERM=term)
     while process.poll() is None:
         terminal.read(0.05)
-    assert "toy:slow/a  0.6 s" in terminal.lines
+    assert any(line.startswith("toy:slow/a  0.") for line in terminal.lines)
     assert b"\x1b" not in terminal.raw
 
 

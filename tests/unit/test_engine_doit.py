@@ -248,7 +248,7 @@ def test_json(project: ToyProject) -> None:
     said = project.doit("build", "spec=nginx.yml", "json=yes")
     events = [json.loads(line) for line in said.lines]
     assert {event["event"] for event in events} == {
-        "preparing",
+        "resolving",
         "planned",
         "started",
         "finished",

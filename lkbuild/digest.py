@@ -77,9 +77,13 @@ def canonical(value: Any) -> bytes:
 
     NB: dataclass fields declared with `compare=False` (where a value came from, say) are no part of it.
     """
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
-        "utf-8", "surrogateescape"
-    )
+    return canonical_plain(plain(value))
+
+
+def canonical_plain(value: Any) -> bytes:
+    """The same of a value that is in plain form already."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def identity(value: Any) -> Digest:

@@ -60,12 +60,12 @@ def on_record(step: Step, key: Digest, store: Store) -> Result | None:
     return result if still_verified(step.params, result, store, root) else None
 
 
-def execute(step: Step, inputs: Mapping[str, Blob], place: Place) -> Result:
-    """The result of `step`: from the store, or made now and recorded there.
+def execute(step: Step, inputs: Mapping[str, Blob], place: Place, key: Digest | None = None) -> Result:
+    """The result of `step`: from the store, or made now and recorded there.  `key` is its key, where that is known.
 
     Of any number of processes that want the same result at once, one makes it.  Errors carry the place in the spec.
     """
-    key = key_of(step, inputs)
+    key = key or key_of(step, inputs)
     began = time.monotonic()
     with place.store.lock(key.hex) as waited:
         result = on_record(step, key, place.store)

@@ -117,8 +117,7 @@ class Session:
         if inputs is None:
             raise StepError(f"{name}: the inputs of this step could not be made")
         self.place.listen(Started(name, self.reason(name)))
-        result = execute(step, inputs, self.place)
-        self._keyed(step, inputs)
+        result = execute(step, inputs, self.place, self._keyed(step, inputs))
         with self._guard:
             self.results[name] = result
             self._limits.made(name, self.results)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lkbuild.digest import Digest, canonical, identity, plain
+from lkbuild.digest import Digest, canonical_plain, plain
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import Input, Step
 from lkbuild.plan.typed import typed
@@ -61,11 +61,12 @@ class RecordedStep:
     def key(self) -> Digest:
         """The key of its result, from what is written here (see `plan.step.step_key`)."""
         inputs = [[each.role, str(each.digest)] for each in self.inputs]
-        return identity({"kind": self.kind, "version": self.version, "params": self.params, "inputs": inputs})
+        keyed = {"kind": self.kind, "version": self.version, "params": self.params, "inputs": inputs}
+        return Digest.of(canonical_plain(keyed))
 
     def encode(self) -> bytes:
         """The step as JSON."""
-        return canonical(
+        return canonical_plain(
             {
                 "kind": self.kind,
                 "version": self.version,

@@ -213,12 +213,18 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
 
 
 def _foretell(order: Order, session: Session, jobs: int, tell: Tell) -> None:
-    """Tell how much there is to do, and how long it will take if that is known."""
+    """Tell how much there is to do, and how long it will take if that is known; where asked for, find out why."""
     from lkbuild.engine.estimates import expected
     from lkbuild.engine.history_files import HistoryFiles
 
-    to_run = sum(map(session.must_run, session.steps))
-    tell(Planned(len(session.steps), to_run))
+    to_run = [name for name in session.steps if session.must_run(name)]
+    if order.verbose:
+        from lkbuild.engine.why import Why
+
+        asking = Why(session, order.options)
+        for name in to_run:
+            session.explain(name, asking.brief(name))
+    tell(Planned(len(session.steps), len(to_run)))
     known = expected(session, HistoryFiles(order.options.cache), jobs) if to_run else None
     if known is not None:
         tell(known)

@@ -93,6 +93,10 @@ class Session:
         """Why the step must run, in words; empty where it need not."""
         return self._reasons.get(name, "") if name in self._needed else ""
 
+    def explain(self, name: str, reason: str) -> None:
+        """Give a better reason for a step that must run."""
+        self._reasons[name] = reason
+
     def key(self, name: str) -> Digest | None:
         """The key of the step's result, None while its inputs are not known."""
         known = self._keys.get(name)

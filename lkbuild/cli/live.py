@@ -14,6 +14,7 @@ from lkbuild.cli.screen import Screen, cells, cut, printable
 from lkbuild.cli.show import Lines
 from lkbuild.engine.events import Finished, Progressed, Started, Writing, Wrote
 from lkbuild.engine.report import (
+    Broke,
     Built,
     Expected,
     Failed,
@@ -47,8 +48,9 @@ _WIDE = 70
 
 @dataclass(slots=True)
 class _Running:
-    """A step, or the writing of a file, that is going on since `began`; `samples` are (time, bytes done)."""
+    """Part of a task that goes on since `began`: its step, or a file it writes; `samples` are (time, bytes done)."""
 
+    task: str
     began: float
     progress: Progressed | None = None
     samples: deque[tuple[float, int]] = field(default_factory=deque)
@@ -89,8 +91,8 @@ class Live(Lines):
         self._unicode = (out.encoding or "").lower().replace("-", "") == "utf8"
         self._began = clock()
         self._planned = Planned(0, 0)
-        self._expected = Expected(0.0, ())
         self._left: dict[str, float] = {}
+        self._work = self._side_by_side = 0.0
         self._running: dict[str, _Running] = {}
         self._done = 0
         self._preparing = self._over = False
@@ -117,21 +119,26 @@ class Live(Lines):
                 self._preparing = True
                 self._start_ticking()
             case Planned():
-                self._planned, self._preparing = report, False
-            case Expected(_, steps):
-                self._expected, self._left = report, dict(steps)
-            case Started(name) | Writing(_, name):
-                self._running[name] = _Running(now)
+                self._planned, self._preparing, self._done = report, False, 0
+            case Expected(seconds, steps):
+                self._left = dict(steps)
+                self._work = sum(self._left.values())
+                self._side_by_side = seconds / self._work if self._work else 0.0
+            case Started(step):
+                self._running[step] = _Running(step, now)
+                self._start_ticking()
+            case Writing(output, path):
+                self._running[path] = _Running(output, now)
                 self._start_ticking()
             case Progressed(step) if step in self._running:
                 self._running[step].note(report, now)
             case Finished(name) | Wrote(_, name):
                 self._running.pop(name, None)
-                self._left.pop(name, None)
+                self._work -= self._left.pop(name, 0.0)
                 self._done += isinstance(report, Finished)
-            case Failed(_, task):
-                self._running.pop(task, None)
-                self._left.pop(task, None)
+            case Failed(_, task) | Broke(_, task):
+                self._running = {name: each for name, each in self._running.items() if each.task != task}
+                self._work -= self._left.pop(task, 0.0)
             case Interrupted() | Built() | Total():
                 self._over = isinstance(report, Interrupted)
                 self._preparing = False
@@ -224,12 +231,9 @@ class Live(Lines):
 
     def _time_left(self, now: float) -> float:
         """Seconds, by what is expected of the steps that are not done; 0 where nobody knows."""
-        total = sum(seconds for _, seconds in self._expected.steps)
-        if not total or not self._expected.seconds:
-            return 0.0
-        spent = {name: now - each.began for name, each in self._running.items()}
-        left = sum(max(0.0, seconds - spent.get(name, 0.0)) for name, seconds in self._left.items())
-        return left * self._expected.seconds / total
+        running = self._running.items()
+        spent = sum(min(self._left.get(name, 0.0), now - each.began) for name, each in running)
+        return (self._work - spent) * self._side_by_side
 
     def _styled(self, text: str, width: int, code: str) -> tuple[str, int]:
         shown = cut(text, width)

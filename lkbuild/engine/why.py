@@ -94,11 +94,12 @@ class Why:
         self._machines = machines_of(session.graph, options)
         self._owners = {known: (m, own) for m in reversed(self._machines) for own, known in m.names.items()}
         self._past: dict[str, list[Past]] = {}
-        self._known: dict[str, State | None] = {}
-        self._sides: dict[int, Then] = {}
+        self._then: dict[str, Then | None] = {}
 
     def step(self, name: str) -> Explained:
         """A step, by its name in the graph, explained for the first machine that has it."""
+        if name not in self._owners:
+            return Explained(name, "up to date", 0, 0, (Cause(name, note="nothing that is asked for needs it"),))
         machine, own = self._owners[name]
         return self._would_run(machine, own) if self._session.must_run(name) else self._ran(machine, own)
 
@@ -123,16 +124,16 @@ class Why:
 
     def _would_run(self, machine: MachineSteps, own: str, deep: bool = True) -> Explained:
         """Compared with the last build that had the step; `deep`: with the causes of what it reads."""
-        found = next(((each, state) for each, state in self._states(machine) if own in state), None)
+        found = next(((past, then) for past, then in self._states(machine) if own in then.state), None)
         if found is None:
             known = any(self._states(machine))
             note = "was never made here: no build on record has it" if known else "its machine was never built here"
             return Explained(own, "would run", 0, 0, (Cause(own, note=note),))
-        past, state = found
+        past, then = found
         key = self._session.key(machine.names[own])
-        if key is not None and state[own] == key:
+        if key is not None and then.state[own] == key:
             return Explained(own, "would run", _began(past), 0, (Cause(own, note=self._gone(key)),))
-        causes = self._causes(own, (state, Now(self._session, machine)), machine, deep)
+        causes = self._causes(own, (then, Now(self._session, machine)), machine, deep)
         return Explained(own, "would run", _began(past), 0, causes)
 
     def _gone(self, key: Digest) -> str:
@@ -142,16 +143,16 @@ class Why:
 
     def _ran(self, machine: MachineSteps, own: str) -> Explained:
         """What changed in the build that made it what it is: compared with the last build in which it was another."""
-        newer: tuple[Past, State] | None = None
+        newer: tuple[Past, Then] | None = None
         key = self._session.key(machine.names[own])
-        for past, state in self._states(machine):
-            if own not in state:
+        for past, then in self._states(machine):
+            if own not in then.state:
                 continue
-            if state[own] == key:
-                newer = past, state
+            if then.state[own] == key:
+                newer = past, then
                 continue
-            new = self._then(newer[1]) if newer else Now(self._session, machine)
-            causes = self._causes(own, (state, new), machine)
+            new = newer[1] if newer else Now(self._session, machine)
+            causes = self._causes(own, (then, new), machine)
             return Explained(own, "up to date", _began(past), _began(newer[0]) if newer else 0, causes)
         note = "it was never anything else here: no earlier build of this machine is on record"
         if newer is None:
@@ -162,32 +163,25 @@ class Why:
     def _store(self) -> Store:
         return self._session.place.store
 
-    def _states(self, machine: MachineSteps) -> Iterator[tuple[Past, State]]:
-        """The states of earlier builds of a machine, the newest first; those no longer there left out."""
+    def _states(self, machine: MachineSteps) -> Iterator[tuple[Past, Then]]:
+        """How earlier builds left a machine, the newest first; what is no longer known left out."""
         if machine.id not in self._past:
             self._past[machine.id] = self._files.machine(machine.id)
         for past in self._past[machine.id]:
-            if past.state not in self._known:
-                self._known[past.state] = self._files.state(past.state)
-            state = self._known[past.state]
-            if state is not None:
-                yield past, state
-
-    def _then(self, state: State) -> Then:
-        """The side of a state, made once."""
-        if id(state) not in self._sides:
-            self._sides[id(state)] = Then(self._store, state)
-        return self._sides[id(state)]
+            if past.state not in self._then:
+                state = self._files.state(past.state)
+                self._then[past.state] = None if state is None else Then(self._store, state)
+            then = self._then[past.state]
+            if then is not None:
+                yield past, then
 
     def _causes(
-        self, own: str, sides: tuple[State, Side], machine: MachineSteps, deep: bool = True
+        self, own: str, sides: tuple[Then, Side], machine: MachineSteps, deep: bool = True
     ) -> tuple[Cause, ...]:
-        """The causes between a state and a later side."""
-        state, new = sides
+        """The causes between an earlier side and a later one."""
         planned = {name: self._session.steps[known] for name, known in machine.names.items()}
-        old = self._then(state)
-        found = causes(own, old, new, planned) if deep else (cause(own, old, new, planned.get(own)),)
-        return tuple(each if each.changes else self._unchanged(each, state, machine) for each in found)
+        found = causes(own, *sides, planned) if deep else (cause(own, *sides, planned.get(own)),)
+        return tuple(each if each.changes else self._unchanged(each, sides[0].state, machine) for each in found)
 
     def _unchanged(self, found: Cause, state: State, machine: MachineSteps) -> Cause:
         """A step of which nothing changed: it is new, or runs although it is as it was, since what it made is gone."""

@@ -246,6 +246,15 @@ def test_a_history_without_records_of_steps_says_so(project: Project) -> None:
     ]
 
 
+def test_a_step_nothing_needs_is_told_as_that(project: Project) -> None:
+    project.edit("machine.yml", "  - path: etc/motd\n", "  - {path: boot/kernel, contents: own}\n  - path: etc/motd\n")
+    project.edit("machine.yml", "  cmdline: console=ttyS0\n", "  cmdline: console=ttyS0\n  tar: none\n")
+    assert why(project, "kernel:docker.io/conf/kernel:1") == [
+        "kernel:docker.io/conf/kernel:1: up to date: its result is in the cache",
+        "  nothing that is asked for needs it",
+    ]
+
+
 def test_a_name_that_is_no_task_is_told(project: Project) -> None:
     with pytest.raises(UsageError, match="no task 'tree:services/wep'") as caught:
         why(project, "tree:services/wep")

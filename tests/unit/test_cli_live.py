@@ -15,7 +15,7 @@ from lkbuild.cli.live import Live
 from lkbuild.cli.screen import cells, cut, printable
 from lkbuild.cli.show import Lines, open_show
 from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Writing, Wrote
-from lkbuild.engine.report import Built, Expected, Failed, Interrupted, Planned, Resolving
+from lkbuild.engine.report import Broke, Built, Expected, Failed, Interrupted, Planned, Resolving
 from lkbuild.errors import LkbuildError
 from tests.support.terminal import Terminal
 from tests.unit.toy_project import CLI, ToyProject
@@ -125,6 +125,18 @@ def test_warnings_and_errors_stand_above_and_the_picture_stays_below(shown: Show
         "  tree:a",
         "╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  0 of 12 steps, 29 in the cache, 1.1 s",
     ]
+
+
+def test_what_failed_no_longer_runs(shown: Shown) -> None:
+    shown.live(Planned(3, 3))
+    shown.live(Started("tree:a", ""))
+    shown.live(Started("tree:b", ""))
+    shown.live(Writing("build:n:raw", "/n.raw"))
+    shown.after(1)
+    shown.live(Failed(LkbuildError("no room"), "build:n:raw"))
+    shown.live(Broke("ZeroDivisionError", "tree:a"))
+    lines = shown.after(1)
+    assert [line.split()[0] for line in lines if line.startswith("  ") and "hint" not in line] == ["tree:b"]
 
 
 def test_time_left_is_told_where_it_is_known(shown: Shown) -> None:

@@ -89,7 +89,7 @@ REFERENCES = st.sampled_from(["nginx", "ghcr.io/a/b:1", f"localhost:5000/x@{ONE}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_a_step_of_any_kind_comes_back(kind: Kind, data: st.DataObject) -> None:
     st.register_type_strategy(Digest, DIGESTS)

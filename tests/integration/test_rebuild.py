@@ -70,8 +70,8 @@ class Project:
         file.write_text(text.replace(old, new, 1))
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+def make_project(tmp_path: Path) -> Project:
+    """The spec with its package and its file, never built."""
     root = tmp_path / "project"
     (root / "web" / "root" / "usr" / "share").mkdir(parents=True)
     (root / "web" / "root" / "usr" / "share" / "web.txt").write_text("page of web")
@@ -79,6 +79,11 @@ def project(tmp_path: Path) -> Project:
     (root / "machine.yml").write_text(SPEC)
     (root / "source.txt").write_text("from a file")
     return Project(root, tmp_path / "cache", tmp_path / "out")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path)
 
 
 OUTPUTS = {"machine-kernel", "machine-initrd.img", "machine-cmdline"}

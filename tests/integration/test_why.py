@@ -22,7 +22,7 @@ from lkbuild.engine.running import Manners
 from lkbuild.engine.why import Explained
 from lkbuild.errors import UsageError
 from lkbuild.sources import Registry, RegistryOptions
-from tests.integration.test_rebuild import SPEC, WEB, Project
+from tests.integration.test_rebuild import SPEC, Project, make_project
 from tests.support.building import offline
 
 GONE = "nothing changed, but its result was removed from the cache"
@@ -30,13 +30,7 @@ GONE = "nothing changed, but its result was removed from the cache"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    root = tmp_path / "project"
-    (root / "web" / "root" / "usr" / "share").mkdir(parents=True)
-    (root / "web" / "root" / "usr" / "share" / "web.txt").write_text("page of web")
-    (root / "web" / "build.yml").write_text(WEB)
-    (root / "machine.yml").write_text(SPEC)
-    (root / "source.txt").write_text("from a file")
-    return Project(root, tmp_path / "cache", tmp_path / "out")
+    return make_project(tmp_path)
 
 
 def preparing(options: BuildOptions, listen: Callable[..., None]) -> Prepared:

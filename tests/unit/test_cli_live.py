@@ -287,11 +287,11 @@ def test_a_build_in_a_terminal(project: ToyProject, terminal: Terminal) -> None:
     while process.poll() is None:
         terminal.read(0.05)
     assert process.wait() == 0
-    assert [line.partition("  ")[0].partition(",")[0] for line in terminal.lines] == [
-        "toy:slow/c",
-        "slow: 4 steps ran",
-        "",
-    ]
+    # On a machine that is busy, more than the longest step lasts so long that it leaves a line.
+    left = [line.partition("  ")[0].partition(",")[0] for line in terminal.lines]
+    assert "toy:slow/c" in left
+    assert "slow: 4 steps ran" in left
+    assert not [line for line in terminal.lines if " of 4 steps" in line]
     project.write("slow.yml", SLOW.replace("2.2", "2.3"))
     process = start(project, terminal, "build", "--jobs", "2", "slow.yml")
     terminal.until(lambda lines: " s left" in " ".join(lines))

@@ -81,7 +81,7 @@ def test_a_failing_step_and_going_on(project: ToyProject) -> None:
 
 def test_json(project: ToyProject) -> None:
     events = [json.loads(line)["event"] for line in project.lkbuild("build", "--json", "nginx.yml").lines]
-    assert events[0] == "planned"
+    assert events[:2] == ["resolving", "planned"]
     assert events[-1] == "built"
 
 

@@ -216,7 +216,7 @@ def test_listing_a_spec_shows_its_outputs(project: ToyProject) -> None:
     said = project.doit("list", "spec=nginx.yml", "format=tar,raw-efi")
     names = [line.split()[0] for line in said.lines]
     builds = ["build", "build:nginx", "build:nginx:raw-efi", "build:nginx:tar"]
-    assert names == ["boot", *builds, "dev", "lock", "update"]
+    assert names == ["boot", *builds, "dev", "lock", "plan", "update", "why"]
 
 
 def test_info_says_why(project: ToyProject) -> None:

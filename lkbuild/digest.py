@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,27 @@ def plain(value: Any) -> Any:
     """
     if value is None or isinstance(value, (str, bool, int)):
         return value
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
     if isinstance(value, Digest):
         return str(value)
     if isinstance(value, bytes):
         return {"hex": value.hex()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+    kind: type = type(value)
+    names = _compared(kind)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         if not all(isinstance(k, str) for k in value):
             raise TypeError(f"mapping with keys that are not text: {value!r:.100}")
         return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, Iterable) and isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
     raise TypeError(f"no canonical form for {type(value).__name__}: {value!r:.100}")
+
+
+@functools.cache
+def _compared(cls: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass that count in comparisons; None for any other class."""
+    return tuple(f.name for f in dataclasses.fields(cls) if f.compare) if dataclasses.is_dataclass(cls) else None
 
 
 def canonical(value: Any) -> bytes:

@@ -1,18 +1,18 @@
 """Compressed streams: reading gzip, zstd and plain ones by their magic, writing them with bytes that never vary.
 
-gzip is RFC 1952, by ISA-L (levels 0 to 3) or zlib (4 to 9); zstd is RFC 8878.
+gzip is RFC 1952, read by ISA-L and written by `archive.gzipwrite`; zstd is RFC 8878.
 """
 
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, Protocol, cast
 
 from isal import isal_zlib
 
 from lkbuild.archive.entry import Buffer
+from lkbuild.archive.gzipwrite import GzipEncoder
 from lkbuild.errors import ArchiveError
 
 if sys.version_info >= (3, 14):
@@ -38,7 +38,11 @@ _WINDOW_LOG = 27
 """The largest zstd window read, 128 MiB: the most that the zstd program and Linux accept unasked."""
 
 _BLOCK = 256 << 10
-"""Compressors are fed blocks of this size, however the bytes came: what ISA-L makes depends on how they are cut."""
+"""Compressors are fed blocks of this size, however the bytes came: what gzip makes depends on how they are cut."""
+
+_ZSTD_WORKERS = 2
+"""Threads a zstd stream is compressed in, beside the one that writes into it.  None gives other bytes than one; one and
+more give the same, whatever the machine has, so this is a constant for the sake of memory alone: 3 MB each."""
 
 DEFAULT_LEVEL: dict[Codec, int] = {"gzip": 1, "zstd": 1, "none": 0}
 """Levels for every day: faster than most disks."""
@@ -156,10 +160,11 @@ def _unzstd(source: _Source) -> Iterator[bytes]:
 
 
 class _Blocks:
-    """A stream cut into blocks of one size before it is compressed."""
+    """A stream cut into blocks of one size before it is compressed; one of less than a block is compressed whole."""
 
-    def __init__(self, raw: BinaryIO, encoder: _Encoder) -> None:
-        self._raw, self._encoder = raw, encoder
+    def __init__(self, raw: BinaryIO, codec: Codec, level: int) -> None:
+        self._raw, self._codec, self._level = raw, codec, level
+        self._encoder: _Encoder | None = None
         self._held: list[Buffer] = []
         self._have = 0
 
@@ -169,6 +174,8 @@ class _Blocks:
             self._held.append(data)
             self._have += size
             return
+        if self._encoder is None:
+            self._encoder = _encoder(self._codec, self._level)
         view, at = memoryview(data), 0
         if self._held:
             at = _BLOCK - self._have
@@ -180,9 +187,15 @@ class _Blocks:
         self._held, self._have = [view[at:]], size - at
 
     def close(self) -> None:
-        self._raw.write(self._encoder.compress(b"".join(self._held)))
-        self._raw.write(self._encoder.flush())
-        self._held, self._have = [], 0
+        rest = b"".join(self._held)
+        if self._encoder is None and self._codec == "zstd":
+            # Without threads, which take longer to start than most segments to compress.
+            self._raw.write(zstd.compress(rest, self._level))
+        else:
+            encoder = self._encoder or _encoder(self._codec, self._level)
+            self._raw.write(encoder.compress(rest))
+            self._raw.write(encoder.flush())
+        self._encoder, self._held, self._have = None, [], 0
 
 
 class _Encoder(Protocol):
@@ -203,23 +216,22 @@ class _Plain:
 def open_compressed(raw: BinaryIO, codec: Codec, level: int | None = None) -> Compressor:
     """A stream compressed into `raw`; without `level` (gzip 0 to 9, zstd 1 to 19) at the codec's everyday level.
 
-    What is written depends on the bytes and the level alone: gzip headers hold neither name nor time (RFC 1952 2.3),
-    and zstd always works with one thread of its own, since none and one give different bytes, one and many the same.
+    What is written depends on the bytes and the level alone, not on how many threads compress it: gzip headers hold
+    neither name nor time (RFC 1952 2.3), and zstd always works with threads of its own.
     """
     level = DEFAULT_LEVEL[codec] if level is None else level
     lowest, highest = (1, 19) if codec == "zstd" else (0, 9)
     if not lowest <= level <= highest:
         raise ValueError(f"{codec} level {level} (wanted {lowest} to {highest})")
-    return _Blocks(raw, _encoder(codec, level))
+    return _Blocks(raw, codec, level)
 
 
 def _encoder(codec: Codec, level: int) -> _Encoder:
     match codec:
         case "gzip":
-            # NB: not isal, three times as fast: once in some hundred runs it gives other bytes (docs/adr/0004).
-            return zlib.compressobj(level, wbits=31)
+            return GzipEncoder(level)
         case "zstd":
-            parameter = zstd.CompressionParameter
-            return zstd.ZstdCompressor(options={parameter.compression_level: level, parameter.nb_workers: 1})
+            named = zstd.CompressionParameter
+            return zstd.ZstdCompressor(options={named.compression_level: level, named.nb_workers: _ZSTD_WORKERS})
         case "none":
             return _Plain()

@@ -81,25 +81,33 @@ class StepSet:
 
     def add(self, step: Step) -> str:
         """Take a step in, unless one equal to it is there; returns the name it has here."""
-        known = replace(step, name=_NUMBER.sub("", step.name))
-        if known not in self._names:
-            name, number = step.name, 2
-            while name in self._steps:
-                name, number = f"{known.name}@{number}", number + 1
-            self._names[known] = name
-            self._steps[name] = replace(step, name=name)
-        return self._names[known]
+        known = step if "@" not in step.name else _named(step, _NUMBER.sub("", step.name))
+        found = self._names.get(known)
+        if found is None:
+            found, number = step.name, 2
+            while found in self._steps:
+                found, number = f"{known.name}@{number}", number + 1
+            self._names[known] = found
+            self._steps[found] = _named(step, found)
+        return found
 
     def add_all(self, steps: Iterable[Step]) -> dict[str, str]:
         """Take in steps that name each other, each after those it needs; returns the name each has here by its own."""
         names: dict[str, str] = {}
         for step in steps:
-            names[step.name] = self.add(replace(step, inputs=renamed(step.inputs, names)))
+            inputs = renamed(step.inputs, names)
+            names[step.name] = self.add(step if inputs is step.inputs else replace(step, inputs=inputs))
         return names
 
 
-def renamed(inputs: Iterable[Input], names: Mapping[str, str]) -> tuple[Input, ...]:
+def _named(step: Step, name: str) -> Step:
+    return step if step.name == name else replace(step, name=name)
+
+
+def renamed(inputs: tuple[Input, ...], names: Mapping[str, str]) -> tuple[Input, ...]:
     """Inputs of the steps that have other names now; those `names` does not hold stay as they are."""
+    if all(i.step is None or names.get(i.step, i.step) == i.step for i in inputs):
+        return inputs
     return tuple(replace(i, step=names.get(i.step, i.step)) if i.step else i for i in inputs)
 
 

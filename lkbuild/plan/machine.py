@@ -95,6 +95,8 @@ class MachinePlan:
         self.materials = materials
         self.style = style
         self._steps = StepSet()
+        self._kernel: str | None = None
+        self._segments: dict[str, tuple[Segment, tuple[Input, ...]]] = {}
         self.ids = _ids(spec)
 
     @property
@@ -120,13 +122,14 @@ class MachinePlan:
     def kernel(self) -> str | None:
         """The step whose outputs are `kernel`, `tar`, `ucode` and `codec`; None where the spec has no kernel."""
         kernel = self.spec.kernel
-        if kernel is None:
-            return None
+        if kernel is None or self._kernel is not None:
+            return self._kernel
         params = Kernel(kernel.binary, kernel.tar, kernel.ucode, self.style.decompress_kernel)
         places = tuple((key, self.spec.origin("kernel", key)) for key in ("binary", "tar", "ucode"))
         origin = self.spec.origin("kernel", "image")
         step = Step(f"kernel:{short(kernel.image)}", "kernel", params, self.image(kernel.image), origin, places)
-        return self.add(step)
+        self._kernel = self.add(step)
+        return self._kernel
 
     def file_places(self) -> tuple[tuple[str, Origin], ...]:
         """Which entry of `files` each path, and each directory that leads to one, comes from: the first of them."""
@@ -138,6 +141,11 @@ class MachinePlan:
 
     def segment(self, archive: str) -> tuple[Segment, tuple[Input, ...]]:
         """How segments of this machine are written, and the input that decides what the params leave open."""
+        if archive not in self._segments:
+            self._segments[archive] = self._segment(archive)
+        return self._segments[archive]
+
+    def _segment(self, archive: str) -> tuple[Segment, tuple[Input, ...]]:
         if archive == "tar":
             return Segment("tar", "none", "dev"), ()
         profile = self.style.profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class Layout(Source):
         self._tree = tree
         self._kind = kind
         self._any_name = any_name
+        self._parsed: tuple[bytes, Index] | None = None
 
     def describe(self) -> str:
         """See Source."""
@@ -98,7 +100,9 @@ class Layout(Source):
 
     def _index(self) -> Index:
         raw = read(self._tree, "index.json", MAX_MANIFEST)
-        return Index.parse(raw)
+        if self._parsed is None or self._parsed[0] != raw:
+            self._parsed = raw, Index.parse(raw)
+        return self._parsed[1]
 
     def _entries(self) -> Iterator[Descriptor]:
         """The entries of index.json, then those of the indexes they lead to."""
@@ -183,11 +187,17 @@ def same_name(name: str | None, reference: Reference) -> bool:
     """
     if not name or not ("/" in name or ":" in name):
         return False
+    spelt = _spelt(name)
+    return spelt is not None and (spelt.name, spelt.tag) == (reference.name, reference.tag)
+
+
+@functools.lru_cache(1 << 14)
+def _spelt(name: str) -> Reference | None:
+    """The reference a name spells, None where it spells none; each name is asked for once per image of a build."""
     try:
-        spelt = Reference.parse(name)
+        return Reference.parse(name)
     except ValueError:
-        return False
-    return (spelt.name, spelt.tag) == (reference.name, reference.tag)
+        return None
 
 
 def _stem(path: Path) -> str:

@@ -100,6 +100,7 @@ def keys(cls: type) -> Mapping[str, FieldShape]:
     return MappingProxyType(found)
 
 
+@functools.cache
 def annotation(hint: Any) -> tuple[Any, Any]:
     """`Annotated[X, extra]` as (X, extra); any other hint as (hint, None)."""
     if typing.get_origin(hint) is typing.Annotated:
@@ -107,6 +108,7 @@ def annotation(hint: Any) -> tuple[Any, Any]:
     return hint, None
 
 
+@functools.cache
 def choices(hint: Any) -> tuple[Any, ...]:
     """The members of a union without None; a hint that is no union is its only member."""
     if typing.get_origin(hint) in (typing.Union, UnionType):

@@ -24,9 +24,7 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,13 +33,12 @@ from typing import BinaryIO
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
 from lkbuild.store.files import doing, failure, open_lock, same_file
+from lkbuild.store.scratch import Scratch
 from lkbuild.store.values import Blob, Result, decode_result, encode_result, with_checksum
 from lkbuild.store.verified import Verified
 
 _MAX_RESULT = 16 << 20
 _TOUCHED = 86400
-_YOUNG = 60
-"""Seconds for which scratch that nobody seems to hold is left alone: its maker may be about to lock it."""
 
 
 class Store:
@@ -51,6 +48,7 @@ class Store:
         self.root = root
         self._verified = Verified(root / "verified")
         self._in_use: int | None = None
+        self._scratch = Scratch(root / "tmp")
 
     @classmethod
     def open(cls, root: Path) -> Store:
@@ -67,11 +65,12 @@ class Store:
             if not (root / "results").is_dir():
                 raise failure(error, f"making the cache {root}") from error
         store._hold()
-        store._sweep()
+        store._scratch.sweep()
         return store
 
     def close(self) -> None:
-        """Let garbage collection run again."""
+        """Let garbage collection run again, and remove the directories kept for scratch."""
+        self._scratch.close()
         if self._in_use is not None:
             os.close(self._in_use)
             self._in_use = None
@@ -81,21 +80,6 @@ class Store:
         with contextlib.suppress(OSError):
             self._in_use = open_lock(self.root / "in-use")
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
-
-    def _sweep(self) -> None:
-        """Remove the scratch directories of processes that were killed: nobody holds their lock any more."""
-        with contextlib.suppress(OSError):
-            for path in (self.root / "tmp").iterdir():
-                if not path.is_dir() or time.time() - path.stat().st_mtime < _YOUNG:
-                    continue
-                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-                except BlockingIOError:
-                    continue
-                finally:
-                    os.close(handle)
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
 
@@ -160,7 +144,11 @@ class Store:
             blob = Blob(digest, path.stat().st_size)
         if expected and digest != expected:
             raise StoreError(f"{path.name}: got {digest}, want {expected} after {blob.size} bytes")
-        self._take(path, blob)
+        if self.has(blob):
+            # NB: not renamed over the one that is there: ext4 would write the new one to disk first, milliseconds each.
+            path.unlink()
+        else:
+            self._take(path, blob)
         return blob
 
     def _take(self, path: Path, blob: Blob) -> None:
@@ -266,16 +254,11 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A new directory in the store's file system, gone afterwards with all that is still in it."""
-        with doing(f"writing to the cache {self.root}"):
-            path = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        """An empty directory in the store's file system, ours alone; all that is still in it afterwards is removed."""
+        with contextlib.ExitStack() as stack:
+            with doing(f"writing to the cache {self.root}"):
+                path = stack.enter_context(self._scratch.directory())
             yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(handle)
 
 
 def _hash(path: Path, algorithm: str) -> str:

@@ -8,6 +8,7 @@ file may have the right size and times, and not the right bytes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from lkbuild.digest import Digest
 Signature = tuple[int, int, int, int]
 
 
+@functools.cache
 def boot_id() -> str:
     """What tells one boot of the machine from the next; where Linux does not say, one process from the next."""
     try:

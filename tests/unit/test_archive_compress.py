@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -136,6 +137,45 @@ def test_a_gzip_header_holds_no_name_and_no_time() -> None:
         stream = packed(TEXT, "gzip", level)
         assert stream[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
         assert zlib.decompress(stream, 31) == TEXT
+
+
+_PACK = """
+import hashlib, os, random, sys
+from lkbuild.archive.compress import open_compressed
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))
+data = random.Random(7).randbytes(1 << 20) * 3 + bytes(1 << 20)
+with open(sys.argv[2], "wb") as raw:
+    out = open_compressed(raw, sys.argv[3])
+    for at in range(0, len(data), 77_777):
+        out.write(data[at:at + 77_777])
+    out.close()
+"""
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_the_bytes_are_the_same_on_one_processor_and_on_all(codec: Codec, tmp_path: Path) -> None:
+    for processors in ("1", "64"):
+        subprocess.run([sys.executable, "-c", _PACK, processors, str(tmp_path / processors), codec], check=True)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "64").read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, 1 << 20, 12 << 20])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_gzip_of_any_number_of_blocks_is_one_member(size: int, level: int) -> None:
+    """The kernel's gunzip, and Python's zlib here, take what follows a member's end for something else."""
+    data = (random.Random(size).randbytes(5000) * (size // 5000 + 1))[:size]
+    raw = io.BytesIO()
+    out = open_compressed(raw, "gzip", level)
+    out.write(data)
+    out.close()
+    decoder = zlib.decompressobj(31)
+    assert decoder.decompress(raw.getvalue()) == data
+    assert decoder.eof
+    assert decoder.unused_data == b""
+    whole = zlib.compressobj(level, wbits=31)
+    assert len(raw.getvalue()) < 1.05 * len(whole.compress(data) + whole.flush()) + 100, (
+        "blocks see what is before them"
+    )
 
 
 def test_zstd_is_the_same_whatever_the_number_of_threads() -> None:

@@ -258,7 +258,30 @@ def test_scratch_goes_whatever_happens(store: Store) -> None:
     call: Callable[[], None] = fail
     with pytest.raises(KeyboardInterrupt):
         call()
+    assert [list(kept.iterdir()) for kept in (store.root / "tmp").iterdir()] == [[]]
+    with store.scratch() as again:
+        assert list(again.iterdir()) == [], "whoever comes next must not find what was left"
+    store.close()
     assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_two_at_once_have_scratch_of_their_own(store: Store) -> None:
+    with store.scratch() as one, store.scratch() as other:
+        assert one != other
+        (one / "sub").mkdir()
+        (one / "sub" / "file").write_bytes(b"x")
+    with store.scratch() as one, store.scratch() as other:
+        assert [*one.iterdir(), *other.iterdir()] == []
+
+
+def test_a_blob_that_is_there_is_not_written_again(store: Store, tmp_path: Path) -> None:
+    blob = store.add(b"same")
+    before = store.path(blob.digest).stat()
+    with store.scratch() as directory:
+        (directory / "again").write_bytes(b"same")
+        assert store.add_file(directory / "again") == blob
+        assert list(directory.iterdir()) == []
+    assert store.path(blob.digest).stat().st_ino == before.st_ino
 
 
 def test_scratch_of_the_killed_is_swept_and_that_of_the_living_is_not(store: Store) -> None:

@@ -1,0 +1,85 @@
+"""What every scenario works with: the checkouts that are measured, the rounds, and the book results are written into."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.stopwatch import Child, Run, median
+
+SCRIPTS = Path(sys.executable).parent
+YARDSTICK = ""
+"""In place of a checkout's name: what other programs need for the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An lkbuild to measure: its name in the table and its checkout.  `home` is where its cache and outputs lie."""
+
+    name: str
+    checkout: Path
+    home: Path
+
+    @property
+    def cache(self) -> Path:
+        """Its cache."""
+        return self.home / "cache"
+
+    @property
+    def out(self) -> Path:
+        """Where its outputs go."""
+        return self.home / "out"
+
+    def _child(self) -> Child:
+        return Child(self.home, {"PYTHONPATH": str(self.checkout), "LKBUILD_CACHE": str(self.cache)})
+
+    def lkbuild(self, *words: str | Path, into: Path | None = None) -> Run:
+        """`lkbuild build` with these words, its outputs in `out`."""
+        return self._child().time([SCRIPTS / "lkbuild", "build", "--dir", self.out, *words], into)
+
+    def doit(self, *words: str | Path) -> Run:
+        """`doit build` with these words, its outputs in `out`."""
+        (self.home / "dodo.py").write_text("from lkbuild.dodo import *\n")
+        return self._child().time([SCRIPTS / "doit", "build", f"dir={self.out}", *words])
+
+    def forget_made(self, layout: Path) -> None:
+        """Leave in the cache what was fetched from `layout`, and nothing that was made."""
+        fetched = {path.name for path in (layout / "blobs" / "sha256").iterdir()}
+        shutil.rmtree(self.out, ignore_errors=True)
+        for name in ("results", "stamps", "written"):
+            shutil.rmtree(self.cache / name, ignore_errors=True)
+        for path in (self.cache / "blobs").rglob("*"):
+            if path.is_file() and path.name not in fetched:
+                path.unlink()
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """Where measurements are made: the subjects, the number of rounds, a directory for workloads, and the book.
+
+    The book has the runs of each row by subject, in the order the rows first came.
+    """
+
+    subjects: Sequence[Subject]
+    rounds: int
+    work: Path
+    book: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+
+    def note(self, row: str, run: Run, subject: str = YARDSTICK) -> None:
+        """Write a run into the book."""
+        self.book.setdefault(row, {}).setdefault(subject, []).append(run)
+
+    def yardstick(self, row: str, command: Sequence[str | Path], into: Path | None = None) -> None:
+        """Time another program and note it."""
+        self.note(row, Child(self.work, {}).time(command, into))
+
+    def turns(self) -> Iterator[int]:
+        """The rounds: in each, everything is measured once, so that a change of the machine's mood meets all alike."""
+        yield from range(self.rounds)
+
+    def medians(self) -> dict[str, dict[str, Run]]:
+        """The book's medians."""
+        return {row: {name: median(runs) for name, runs in by.items()} for row, by in self.book.items()}

@@ -9,3 +9,8 @@ def task_test():
         "actions": ["ruff check .", "ruff format --check .", "mypy lkbuild", "python -m pytest -n auto"],
         "verbosity": 2,
     }
+
+
+def task_bench():
+    """measure: the table and the plots of bench/results/ made anew (bench/README.md); takes half an hour"""
+    return {"actions": ["python -m bench"], "verbosity": 2, "uptodate": [False]}

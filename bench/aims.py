@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.laboratory import YARDSTICK
-from bench.one_machine import COLD, SEGMENT
+from bench.one_machine import COLD, ONE_IMAGE, SEGMENT
 from bench.stopwatch import Run
 
 Rows = Mapping[str, Mapping[str, Run]]
@@ -49,10 +49,11 @@ def _thousand(what: str, words: str, bound: float, of_memory: bool = False) -> A
 AIMS = (
     *(
         Aim(
-            COLD.format(codec=codec, jobs="2"),
+            row.format(codec=codec, jobs="2"),
             "1.3 × (zstd -1 -T2 + gzip -dc of the layers)",
             lambda rows, _: 1.3 * (_wall(rows, _ZSTD) + _wall(rows, _GUNZIP)),
         )
+        for row in (COLD, ONE_IMAGE)
         for codec in ("zstd", "gzip")
     ),
     Aim(

@@ -1,4 +1,4 @@
-"""What every scenario works with: the checkouts that are measured, the rounds, and the book results are written into."""
+"""What every scenario works with: the checkouts that are measured, the rounds, and the book of results."""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from bench.laboratory import Laboratory, Subject
+from bench.stopwatch import Run
 from bench.workload import Machine
 
 COLD = "cold, {codec}, -n {jobs}"
+ONE_IMAGE = "cold, one image of that size, {codec}"
 CHANGES = {
     "one `files:` entry changed": Machine.change_file,
     "one capability changed": Machine.change_capability,
@@ -22,16 +24,18 @@ SEGMENT = "that image's segment, in that build"
 def measure(lab: Laboratory, megabytes: float) -> None:
     """Write the rows of this scenario into the book."""
     machine = Machine(lab.work / "machine", megabytes).make(lab.rounds + 1)
+    one_image = Machine(lab.work / "one-image", megabytes, 1).make(0)
     for subject in lab.subjects:
         _lkbuild(subject, machine)
     for turn in lab.turns():
+        _cold_one_image(lab, one_image)
         _cold(lab, machine)
         _yardsticks(lab, machine)
         _nothing(lab, machine)
         _changes(lab, machine, turn)
 
 
-def _lkbuild(subject: Subject, machine: Machine, *more: str | Path, into: Path | None = None):
+def _lkbuild(subject: Subject, machine: Machine, *more: str | Path, into: Path | None = None) -> Run:
     return subject.lkbuild("--offline", "--images", machine.layout, *more, machine.spec, into=into)
 
 
@@ -42,6 +46,15 @@ def _cold(lab: Laboratory, machine: Machine) -> None:
                 subject.forget_made(machine.layout)
                 run = _lkbuild(subject, machine, "--compression", codec, "-n", jobs)
                 lab.note(COLD.format(codec=codec, jobs=jobs), run, subject.name)
+
+
+def _cold_one_image(lab: Laboratory, machine: Machine) -> None:
+    """One tree alone, which both processors must be used for all the same."""
+    for codec in ("zstd", "gzip"):
+        for subject in lab.subjects:
+            subject.forget_made(machine.layout)
+            run = _lkbuild(subject, machine, "--compression", codec, "-n", "2")
+            lab.note(ONE_IMAGE.format(codec=codec), run, subject.name)
 
 
 def _yardsticks(lab: Laboratory, machine: Machine) -> None:
@@ -81,7 +94,7 @@ def _nothing(lab: Laboratory, machine: Machine) -> None:
         lab.yardstick("python -c pass", [sys.executable, "-c", "pass"])
 
 
-def _doit(subject: Subject, machine: Machine):
+def _doit(subject: Subject, machine: Machine) -> Run:
     return subject.doit(f"spec={machine.spec}", f"images={machine.layout}", "offline=yes")
 
 
@@ -101,13 +114,11 @@ def _changes(lab: Laboratory, machine: Machine, turn: int) -> None:
 
 
 def _note_segment(lab: Laboratory, events: Path, subject: Subject) -> None:
-    from bench.stopwatch import Run
-
     for line in events.read_text().splitlines():
         event = json.loads(line)
         if event["event"] == "finished" and event["step"] == "tree:services/s0":
             lab.note(SEGMENT, Run(event["seconds"], event["seconds"], 0), subject.name)
 
 
-def _with_format(subject: Subject, machine: Machine):
+def _with_format(subject: Subject, machine: Machine) -> Run:
     return _lkbuild(subject, machine, "--format", "kernel+initrd,tar-kernel-initrd")

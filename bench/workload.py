@@ -1,4 +1,4 @@
-"""What is built: image layouts, packages and specs, made with the same bytes every time, and the changes made to them."""
+"""What is built: layouts, packages and specs, made with the same bytes every time, and the changes made to them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,14 @@ def _tar(seed: str, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine of some `megabytes`: a kernel, an init, five services from images, one from a package, and files."""
+    """One machine of some `megabytes`: a kernel, an init, services from images, one from a package, and files.
+
+    The megabytes are shared out among five images of services, the init and the kernel; with one image, that has them.
+    """
 
     directory: Path
     megabytes: float
+    images: int = 5
 
     @property
     def layout(self) -> Path:
@@ -67,7 +71,7 @@ class Machine:
     def make(self, variants: int) -> Machine:
         """Write all of it, unless it is there, with so many variants of the service's image."""
         if not self.spec.exists():
-            apart(_make_machine, self.directory, self.megabytes, variants)
+            apart(_make_machine, self, variants)
         return self
 
     def change_file(self, number: int) -> None:
@@ -90,12 +94,13 @@ class Machine:
         self.spec.write_text(re.sub(pattern, text, self.spec.read_text(), count=1))
 
 
-def _make_machine(directory: Path, megabytes: float, variants: int) -> None:
-    layout = Layout(directory / "layout")
-    share = megabytes * 1_000_000 / 6
-    _kernel(layout, megabytes / 12)
-    layout.add("bench/init:1", [layer([(f"bin/i{n}", content(f"init/{n}", int(share / 40))) for n in range(20)])])
-    for image in range(5):
+def _make_machine(machine: Machine, variants: int) -> None:
+    layout, directory = Layout(machine.layout), machine.directory
+    share = machine.megabytes * 1_000_000 / (6 if machine.images > 1 else 1)
+    small = int(machine.megabytes * 4000)
+    _kernel(layout, machine.megabytes / 12)
+    layout.add("bench/init:1", [layer([(f"bin/i{n}", content(f"init/{n}", small)) for n in range(20)])])
+    for image in range(machine.images):
         files = [(f"usr/bin/p{n}", content(f"{image}/{n}", int(share / 20))) for n in range(20)]
         below = [layer(files[:15]), layer(files[15:])]
         layout.add(f"bench/service{image}:1", below)
@@ -104,9 +109,9 @@ def _make_machine(directory: Path, megabytes: float, variants: int) -> None:
     page = directory / "web" / "root" / "srv" / "page.html"
     page.parent.mkdir(parents=True)
     page.write_text("<p>hello</p>\n")
-    (page.parent / "data").write_bytes(content("data", int(share / 40)))
+    (page.parent / "data").write_bytes(content("data", small))
     (directory / "web" / "build.yml").write_text("image: web\ncmd: [/srv/serve]\n")
-    services = "".join(f"  - name: s{n}\n    image: bench/service{n}:1\n" for n in range(5))
+    services = "".join(f"  - name: s{n}\n    image: bench/service{n}:1\n" for n in range(machine.images))
     (directory / "machine.yml").write_text(
         f"kernel:\n{_KERNEL}init:\n  - bench/init:1\nservices:\n{services}"
         "    capabilities: [CAP_CHOWN]\n  - name: web\n    image: '@pkg:./web'\n"
@@ -180,7 +185,8 @@ def _fleet_spec(number: int, images: int) -> str:
         for n in range(2)
     )
     services = "".join(
-        f"  - name: s{n}\n    image: bench/service{(number * 5 + n) % images}:1\n    capabilities: [CAP_CHOWN, CAP_KILL]\n"
+        f"  - name: s{n}\n    image: bench/service{(number * 5 + n) % images}:1\n"
+        "    capabilities: [CAP_CHOWN, CAP_KILL]\n"
         f"    env: [MACHINE=m{number}]\n    binds: ['/var/lib/s{n}:/data']\n"
         for n in range(5)
     )

@@ -41,6 +41,12 @@ def _kernel(layout: Layout, megabytes: float) -> None:
     layout.add("bench/kernel:1", [layer([*files, ("kernel.tar", _tar("modules", 2 * size // 3))])])
 
 
+def _small_files(image: int, count: int) -> list[tuple[str, bytes]]:
+    """What an image has besides programs: thousands of files, that every initrd's plan must know the paths of."""
+    data = content(f"{image}/small", 4000)
+    return [(f"usr/share/doc/d{n // 20}/file{n}.txt", data[n % 2000 : n % 2000 + n % 1500]) for n in range(count)]
+
+
 def _tar(seed: str, size: int) -> bytes:
     import gzip
 
@@ -102,7 +108,7 @@ def _make_machine(machine: Machine, variants: int) -> None:
     layout.add("bench/init:1", [layer([(f"bin/i{n}", content(f"init/{n}", small)) for n in range(20)])])
     for image in range(machine.images):
         files = [(f"usr/bin/p{n}", content(f"{image}/{n}", int(share / 20))) for n in range(20)]
-        below = [layer(files[:15]), layer(files[15:])]
+        below = [layer(files[:15] + _small_files(image, int(machine.megabytes * 10))), layer(files[15:])]
         layout.add(f"bench/service{image}:1", below)
         for variant in range(variants if image == 0 else 0):
             layout.add(f"bench/service0:variant{variant}", [*below, layer([("etc/version", b"%d\n" % variant)])])

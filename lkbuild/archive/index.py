@@ -7,6 +7,7 @@ One line of JSON for each path after a line that names the format: data only, an
 from __future__ import annotations
 
 import json
+import re
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
@@ -27,8 +28,12 @@ _LETTERS: dict[Kind, str] = {
 }
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _ROWS = 256
+_TYPES = (str, str, int, int, int, int, int, str, int, int)
+"""Of what a row is made."""
 _IMPLIED, _LOST = 1, 2
 _MAX = 1 << 63
+_NO_PATH = re.compile(rb"(?:^|/)\.{0,2}(?:/|\Z)|\0", re.DOTALL)
+"""What no path from the root has: empty parts, `.`, `..`, a NUL."""
 
 
 class IndexEntry(NamedTuple):
@@ -87,8 +92,23 @@ def parse_index(data: bytes) -> list[IndexEntry]:
         raise ArchiveError(
             "not a segment index, or one that is cut short", "`lkbuild cache verify` finds what is damaged"
         )
+    lines = data[len(_FORMAT) :].split(b"\n")[:-1]
+    found: list[IndexEntry] = []
+    for start in range(0, len(lines), _ROWS):
+        found += _some_rows(lines[start : start + _ROWS], start + 2)
+    return found
+
+
+def _some_rows(lines: list[bytes], first: int) -> list[IndexEntry]:
+    """The rows on these lines, read as one JSON document, which is faster; singly where something is wrong in them."""
+    try:
+        together = json.loads(b"[%s]" % b",".join(lines))
+        if len(together) == len(lines):
+            return [_row(row) for row in together]
+    except (ValueError, RecursionError):
+        pass
     found = []
-    for number, line in enumerate(data[len(_FORMAT) :].split(b"\n")[:-1], 2):
+    for number, line in enumerate(lines, first):
         try:
             found.append(_row(json.loads(line)))
         except (ValueError, RecursionError) as error:
@@ -97,27 +117,16 @@ def parse_index(data: bytes) -> list[IndexEntry]:
 
 
 def _row(row: object) -> IndexEntry:
-    match row:
-        case [
-            str(path),
-            str(letter),
-            int(mode),
-            int(uid),
-            int(gid),
-            int(mtime),
-            int(size),
-            str(target),
-            int(group),
-            int(flags),
-        ] if letter in _KINDS:
-            numbers = (mode, uid, gid, mtime, size, group, flags)
-        case _:
-            raise ValueError(f"not a row: {row!r:.100}")
-    if not all(-_MAX < n < _MAX for n in numbers) or not 0 <= mode <= 0o7777 or not 0 <= flags <= 3:
+    if not isinstance(row, list) or tuple(map(type, row)) != _TYPES or row[1] not in _KINDS:
+        raise ValueError(f"not a row: {row!r:.100}")
+    path, letter, mode, uid, gid, mtime, size, target, group, flags = row
+    numbers = (mode, uid, gid, mtime, size, group, flags)
+    if not (min(numbers) > -_MAX and max(numbers) < _MAX and 0 <= mode <= 0o7777 and 0 <= flags <= 3):
         raise ValueError(f"numbers out of their ranges: {numbers!r:.100}")
-    name, implied, lost = path_bytes(path), bool(flags & _IMPLIED), bool(flags & _LOST)
-    around = b"/" + name + b"/"
-    if len(name) > MAX_PATH or (name and any(bad in around for bad in (b"//", b"/./", b"/../"))) or b"\0" in name:
+    name = path_bytes(path)
+    if len(name) > MAX_PATH or (name and _NO_PATH.search(name)):
         raise ValueError(f"not a path: {path!r:.100}")
-    kind = _KINDS[letter]
-    return IndexEntry(name, kind, mode, uid, gid, mtime, size, path_bytes(target), group, implied, lost)
+    implied, lost = bool(flags & _IMPLIED), bool(flags & _LOST)
+    return IndexEntry(
+        name, _KINDS[letter], mode, uid, gid, mtime, size, path_bytes(target) if target else b"", group, implied, lost
+    )

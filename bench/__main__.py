@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from bench import fleet, linuxkit, one_machine
@@ -32,21 +30,23 @@ def main(argv: list[str]) -> None:
     if unknown := set(given.scenario) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
-        lab = _laboratory(given.work or Path(scratch), given.against, given.rounds)
+        work = (given.work or Path(scratch)).absolute()
+        lab = Laboratory(_subjects(work, given.against), given.rounds, work, given.out)
         for name in given.scenario or SCENARIOS:
             _measure(lab, name, given)
-            _keep(lab, given.out)
+    if not lab.book:
+        parser.exit(1, "nothing was measured: the scenario linuxkit needs a binary, LINUXKIT=PATH\n")
     from bench.report import write  # which loads what would count as memory of the processes measured
 
     write(given.out)
 
 
-def _laboratory(work: Path, against: Path | None, rounds: int) -> Laboratory:
+def _subjects(work: Path, against: Path | None) -> list[Subject]:
     checkouts = {"lkbuild": ROOT} if against is None else {"before": against.absolute(), "after": ROOT}
-    subjects = [Subject(name, checkout, work.absolute() / name) for name, checkout in checkouts.items()]
+    subjects = [Subject(name, checkout, work / name) for name, checkout in checkouts.items()]
     for subject in subjects:
         subject.home.mkdir(parents=True, exist_ok=True)
-    return Laboratory(subjects, rounds, work.absolute())
+    return subjects
 
 
 def _measure(lab: Laboratory, name: str, given: argparse.Namespace) -> None:
@@ -59,14 +59,6 @@ def _measure(lab: Laboratory, name: str, given: argparse.Namespace) -> None:
             fleet.measure(lab, Fleet(lab.work / "thousand", given.specs, 200, 60))
         case "linuxkit":
             linuxkit.measure(lab, given.megabytes, os.environ.get("LINUXKIT"))
-
-
-def _keep(lab: Laboratory, out: Path) -> None:
-    """Write the medians, so that a long run that is stopped has not been for nothing."""
-    out.mkdir(parents=True, exist_ok=True)
-    rows = {row: {name: asdict(run) for name, run in by.items()} for row, by in lab.medians().items()}
-    about = {"rounds": lab.rounds, "subjects": [subject.name for subject in lab.subjects], "rows": rows}
-    (out / "results.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.stopwatch import Child, Run, median
@@ -49,7 +50,7 @@ class Subject:
         """Leave in the cache what was fetched from `layout`, and nothing that was made."""
         fetched = {path.name for path in (layout / "blobs" / "sha256").iterdir()}
         shutil.rmtree(self.out, ignore_errors=True)
-        for name in ("results", "stamps", "written"):
+        for name in ("results", "steps", "history", "stamps", "written"):
             shutil.rmtree(self.cache / name, ignore_errors=True)
         for path in (self.cache / "blobs").rglob("*"):
             if path.is_file() and path.name not in fetched:
@@ -58,7 +59,7 @@ class Subject:
 
 @dataclass(slots=True)
 class Laboratory:
-    """Where measurements are made: the subjects, the number of rounds, a directory for workloads, and the book.
+    """Where measurements are made: the subjects, the number of rounds, directories for workloads and results, the book.
 
     The book has the runs of each row by subject, in the order the rows first came.
     """
@@ -66,6 +67,7 @@ class Laboratory:
     subjects: Sequence[Subject]
     rounds: int
     work: Path
+    out: Path
     book: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
 
     def note(self, row: str, run: Run, subject: str = YARDSTICK) -> None:
@@ -78,8 +80,13 @@ class Laboratory:
 
     def turns(self) -> Iterator[int]:
         """The rounds: in each, everything is measured once, so that a change of the machine's mood meets all alike."""
-        yield from range(self.rounds)
+        for turn in range(self.rounds):
+            yield turn
+            self._keep()
 
-    def medians(self) -> dict[str, dict[str, Run]]:
-        """The book's medians."""
-        return {row: {name: median(runs) for name, runs in by.items()} for row, by in self.book.items()}
+    def _keep(self) -> None:
+        """Write the book's medians, so that a long run that is stopped has not been for nothing."""
+        rows = {row: {name: asdict(median(runs)) for name, runs in by.items()} for row, by in self.book.items()}
+        about = {"rounds": self.rounds, "subjects": [subject.name for subject in self.subjects], "rows": rows}
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "results.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -45,7 +45,7 @@ def work(given: Given, show: Show) -> int:
     said = dict(asked.rest)
     manners = Manners(jobs=jobs_of(said.get("jobs")), keep_going=said.get("keep_going") == "yes")
     writing = Writing(_to_stdout, lambda _output, _session: False) if left.target == "-" else None
-    return build(left, Wish(manners, writing=writing), PROJECT.prepare, show)
+    return build(left, Wish(manners, writing=writing, key=PROJECT.private_key), PROJECT.prepare, show)
 
 
 def asked_for(given: Given, others: tuple[Option, ...] = _OTHERS) -> Order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lkbuild.cli.calling import leave
@@ -15,6 +16,7 @@ from lkbuild.engine.project import Project, Show
 if TYPE_CHECKING:
     from lkbuild.engine.prepare import Prepared
     from lkbuild.sources import Source
+    from lkbuild.trust.private import PrivateKey
 
 
 def prepare(options: BuildOptions, listen: Listener) -> Prepared:
@@ -64,6 +66,13 @@ def dev_options() -> tuple[Option, ...]:
     return DEV_OPTIONS
 
 
+def private_key(path: Path) -> PrivateKey:
+    """The private key in a file."""
+    from lkbuild.cli.signing import read_private_key
+
+    return read_private_key(path)
+
+
 def boot_options() -> tuple[Option, ...]:
     """The words for running a machine."""
     from lkbuild.cli.running import BOOT_OPTIONS
@@ -71,4 +80,4 @@ def boot_options() -> tuple[Option, ...]:
     return BOOT_OPTIONS
 
 
-PROJECT = Project(open_show, leave, prepare, lock, boot, dev, boot_options, dev_options)
+PROJECT = Project(open_show, leave, prepare, lock, boot, dev, private_key, boot_options, dev_options)

@@ -68,11 +68,15 @@ def trusted(given: Given) -> Iterator[Trusted]:
 
 
 def private_key(given: Given) -> PrivateKey:
-    """The key to sign with; its passphrase comes from LKBUILD_KEY_PASSWORD, or is asked for on the terminal."""
+    """The key to sign with."""
     files = all_of(given, "key")
     if len(files) != 1:
         raise UsageError("--key names the one private key to sign with", "say --key FILE")
-    path = Path(files[0])
+    return read_private_key(Path(files[0]))
+
+
+def read_private_key(path: Path) -> PrivateKey:
+    """A private key; its passphrase comes from LKBUILD_KEY_PASSWORD, or is asked for on the terminal."""
 
     def ask() -> bytes:
         known = os.environ.get(PASSWORD)

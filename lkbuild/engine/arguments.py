@@ -62,6 +62,7 @@ BUILD_OPTIONS = (
     Option("sbom_output", "PATH", "where the machine has its SBOM; sbom.spdx.json where not said"),
     Option("supplier", "NAME", "who supplies the machine, for its SBOM; `local build` where not said"),
     Option("provenance", "yes|no", "say where the outputs come from, beside them; yes where not said"),
+    Option("key", "FILE", "a private key to sign the provenance with (LKBUILD_KEY_PASSWORD)"),
     Option("json", "yes|no", "tell what happens as lines of JSON"),
     Option("quiet", "yes|no", "say only what is wrong"),
     Option("verbose", "yes|no", "say also why steps run, and which were done before"),
@@ -164,6 +165,7 @@ def _options(
         sbom_output=_in_image(single.get("sbom_output", IN_IMAGE)),
         supplier=single.get("supplier", LOCAL),
         provenance=single.get("provenance") != "no",
+        key=_key(single, base),
         trust=cast(Trusting, single.get("trust", "verify")),
     )
     return replace(options, size=megabytes(single["size"])) if "size" in single else options
@@ -187,6 +189,12 @@ def _pull(single: Mapping[str, str]) -> Pull:
             raise UsageError("pull=always asks the network, offline=yes does not", "leave one of them out")
         return "never"
     return cast(Pull, pull)
+
+
+def _key(single: Mapping[str, str], base: Path) -> Path | None:
+    if "key" in single and single.get("provenance") == "no":
+        raise UsageError("key= signs the provenance, and provenance=no leaves that out", "leave one of them out")
+    return _path(single["key"], base) if "key" in single else None
 
 
 def _in_image(path: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lkbuild.engine.tasks import OurTask, Writing
     from lkbuild.engine.timeline import Timeline
     from lkbuild.plan.graph import Output
+    from lkbuild.trust.private import PrivateKey
 
     Preparing = Callable[[BuildOptions, Listener], Prepared]
 
@@ -51,12 +53,15 @@ class Others:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be run: how, which tasks, what others there are; and how outputs are written, if not as always."""
+    """What is to be run: how, which tasks, what others there are; and how outputs are written, if not
+    as always; and what reads a private key.
+    """
 
     manners: Manners
     selection: tuple[str, ...] = EVERYTHING
     others: Others = Others()
     writing: Writing | None = None
+    key: Callable[[Path], PrivateKey] | None = None
 
 
 @dataclass(slots=True)
@@ -188,6 +193,10 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
 
     session = started.prepared.session
     writing = wish.writing or store_writing()
+    if order.options.key is not None and wish.key is not None:
+        from lkbuild.engine.provenance_signing import signing
+
+        writing = signing(writing, functools.partial(wish.key, order.options.key))
     outputs = _redirected(session.graph.outputs, order.target)
     _refuse_shared_paths(order.fresh, [(file.path, output.machine) for output in outputs for file in output.files])
     if order.target:
@@ -274,7 +283,7 @@ class _Concluding:
         from lkbuild.plan.graph import reached
 
         session, tally = self.started.prepared.session, self.started.tally
-        paths = tuple(file.path for output in outputs for file in output.files)
+        paths = tuple(path for output in outputs for path in self._paths(output))
         seen = _look(paths)
         left_out = {path for path in paths if not os.path.lexists(path)}  # what is optional and not needed
         asked = [output for output in outputs if output.name in self.reporting.seen]
@@ -284,13 +293,16 @@ class _Concluding:
         steps = reached(session.steps, [step for output in outputs for step in output.needs])
         ran = sum(tally.how.get(step) == "ran" for step in steps)
         written = sum(tally.written.get(output.name, 0) for output in outputs)
-        shown = tuple(file.path for output in asked for file in output.files if file.path not in left_out)
+        shown = tuple(path for output in asked for path in self._paths(output) if path not in left_out)
         tally(Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown))
         if len(good) == len(outputs) and number is not None:
             watches = (self.started.prepared.watch.whole(number), seen)
             wanted = request(self.order, self.order.options.machines[number])
             stamp.write(wanted, watches, stamp.Fresh(name, tuple(path for path in paths if path not in left_out)))
         return True
+
+    def _paths(self, output: Output) -> tuple[str, ...]:
+        return (*(file.path for file in output.files), *self.writing.more(output))
 
     def _is_done(self, output: Output) -> bool:
         if self.order.target == "-":

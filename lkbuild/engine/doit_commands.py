@@ -178,7 +178,7 @@ class Call:
         if set(selection) == set(EVERYTHING):
             selection = EVERYTHING
         others = Others(tuple(theirs.values()), self._standing(wanted, show), self._dependencies)
-        wish = Wish(manners, selection, others)
+        wish = Wish(manners, selection, others, key=self.project.private_key)
         return build(wanted, wish, self.project.prepare, show)
 
     def _jobs(self, show: Show) -> int:

@@ -48,7 +48,7 @@ class BuildOptions:
     `bootloader`: the image boot loaders are taken from, as a spec would name it; None is lkbuild's own package.
     `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `sbom_output`: where SPDX's
     lies in it; `supplier`: who makes it, for these.  `provenance`: say where outputs come
-    from.
+    from; `key`: the file with the private key this is signed with.
     `trust` ignore: what specs want verified is not.
     """
 
@@ -71,6 +71,7 @@ class BuildOptions:
     sbom_output: str = IN_IMAGE
     supplier: str = LOCAL
     provenance: bool = True
+    key: Path | None = None
     trust: Trusting = "verify"
 
     @property

@@ -16,6 +16,7 @@ from lkbuild.errors import LkbuildError
 
 if TYPE_CHECKING:
     from lkbuild.engine.building import Preparing
+    from lkbuild.trust.private import PrivateKey
 
 MARKER = "LKBUILD"
 """The name in a dodo.py that holds its Project; `from lkbuild.dodo import *` brings it."""
@@ -40,7 +41,7 @@ class Project:
 
     `show`: opens a display.  `leave`: ends the process after an interruption.  `prepare`, `lock`: from options to a
     session, or to lock files.  `boot`: runs the machine that was built; `dev`: builds and runs it, and goes on
-    doing so; `boot_options`, `dev_options`: the words for them.
+    doing so; `private_key`: reads a key to sign with; `boot_options`, `dev_options`: the words for them.
     """
 
     show: Callable[[Manner, bool], Show]
@@ -49,6 +50,7 @@ class Project:
     lock: Callable[[Order, Show, bool], int]
     boot: Callable[[Order, Show], int]
     dev: Callable[[Order, Show], int]
+    private_key: Callable[[Path], PrivateKey]
     boot_options: Callable[[], tuple[Option, ...]]
     dev_options: Callable[[], tuple[Option, ...]]
 

@@ -38,10 +38,11 @@ class OurTask:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How outputs are written, and how one tells that they need not be."""
+    """How outputs are written, how one tells that they need not be, and what files are written besides theirs."""
 
     write: Callable[[Output, Session], int]
     is_current: Callable[[Output, Session], bool]
+    more: Callable[[Output], tuple[str, ...]] = lambda _: ()
 
 
 class StepFailed(TaskFailed):  # type: ignore[misc]

@@ -69,7 +69,11 @@ class Bundle:
 
 def image_bundle(digest: Digest, key: PrivateKey) -> bytes:
     """A bundle that says that the image `digest` is signed, as cosign 3 makes it for a key."""
-    said = statement(digest)
+    return statement_bundle(statement(digest), key)
+
+
+def statement_bundle(said: bytes, key: PrivateKey) -> bytes:
+    """A bundle with an in-toto statement, signed in a DSSE envelope."""
     signature = key.sign(Envelope(said, PAYLOAD_TYPE, b"").signed)
     envelope = {"payload": _text(said), "payloadType": PAYLOAD_TYPE, "signatures": [{"sig": _text(signature)}]}
     return _bundle(key.public, {"dsseEnvelope": envelope})

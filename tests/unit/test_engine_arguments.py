@@ -77,6 +77,7 @@ def test_files_named_together_are_merged() -> None:
         ([("sbom", "spdxx")], "sbom=spdxx is not known", "did you mean sbom=spdx?"),
         ([("sbom_output", "../x")], "sbom_output=../x is no file of the machine", "sbom.spdx.json"),
         ([("sbom_output", "//")], "is no file of the machine", "sbom.spdx.json"),
+        ([("provenance", "no"), ("key", "k")], "key= signs the provenance", "leave one of them out"),
         ([("provenance", "maybe")], "provenance=maybe", "provenance=no"),
     ],
 )
@@ -115,7 +116,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         "sbom": "cyclonedx",
         "sbom_output": "/usr/share//sbom.json",
         "supplier": "Example Ltd",
-        "provenance": "no",
+        "key": "key.pem",
         "trust": "ignore",
     }
     expected = BuildOptions(
@@ -136,11 +137,11 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         sbom="cyclonedx",
         sbom_output="usr/share/sbom.json",
         supplier="Example Ltd",
-        provenance=False,
+        key=Path("key.pem"),
         trust="ignore",
     )
     assert order(list(words.items()), HERE).options == expected
-    shown = {"json", "quiet", "verbose", "offline"}
+    shown = {"json", "quiet", "verbose", "offline", "provenance"}
     assert {option.name for option in BUILD_OPTIONS} == (words.keys() - {"spec"}) | shown
 
 

@@ -107,6 +107,7 @@ OTHERS = {
     "sbom": _with(sbom="cyclonedx"),
     "sbom_output": _with(sbom_output="other"),
     "supplier": _with(supplier="Example Ltd"),
+    "key": _with(key=Path("key.pem")),
     "provenance": _with(provenance=False),
     "-o": Request(REQUEST.options, "/somewhere"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,32 @@ class Reporting:
             self._theirs.complete_run()
 
 
+_LOOK_SECONDS = 0.2
+
+
+class _Queue(queue.Queue[Any]):
+    """A queue whose reader wakes up now and then.
+
+    A signal that comes just before the main thread falls asleep on a lock does not wake it: Python would see to it only
+    when the next task ends.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """See queue.Queue."""
+        while block and timeout is None:
+            try:
+                return super().get(True, _LOOK_SECONDS)
+            except queue.Empty:
+                continue
+        return super().get(block, timeout)
+
+
+class _Runner(MThreadRunner):  # type: ignore[misc]
+    """doit's runner in threads, which can be interrupted at any moment."""
+
+    Queue = staticmethod(_Queue)
+
+
 def run_tasks(
     tasks: Sequence[Task], selection: Sequence[str], standing: Standing, reporting: Reporting, manners: Manners
 ) -> int:
@@ -130,7 +157,7 @@ def run_tasks(
                 control.tasks[member].task_dep = []
     stream = Stream(None)
     jobs = max(1, manners.jobs)
-    runner = MThreadRunner(standing, reporting, manners.keep_going, manners.always, stream, jobs)
+    runner = _Runner(standing, reporting, manners.keep_going, manners.always, stream, jobs)
     runner.run_all(control.task_dispatcher())
     return reporting.code
 

@@ -1,7 +1,7 @@
 """A dodo.py needs one line: `from lkbuild.dodo import *`.
 
-It brings the tasks `build`, `boot`, `dev`, `lock`, `update`, `plan` and `why`, which `doit list` describes.  Your own
-tasks go below it.
+It brings the tasks `build`, `boot`, `dev`, `lock`, `update`, `plan`, `why` and `report`, which `doit list` describes.
+Your own tasks go below it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = [
     "task_dev",
     "task_lock",
     "task_plan",
+    "task_report",
     "task_update",
     "task_why",
 ]
@@ -53,6 +54,10 @@ def task_plan() -> Iterator[dict[str, Any]]:
 
 def task_why() -> Iterator[dict[str, Any]]:
     yield from _placeholder("why")
+
+
+def task_report() -> Iterator[dict[str, Any]]:
+    yield from _placeholder("report")
 
 
 def _placeholder(name: str) -> Iterator[dict[str, Any]]:

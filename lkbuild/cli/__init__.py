@@ -22,6 +22,7 @@ VERBS = {
     "verify": "verify the detached signatures of files",
     "plan": "tell what a build would do, fetch and write, and how long it would take",
     "why": "say what changed since a machine was last built, and so why a task would run",
+    "report": "write what a build did, and what is in its image, as one HTML file",
     "cache": "see, shrink and check the cache: ls, gc, verify",
     "schema": "print the JSON schema of specs",
     "version": "print the version",

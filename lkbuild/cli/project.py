@@ -73,6 +73,20 @@ def private_key(path: Path) -> PrivateKey:
     return read_private_key(path)
 
 
+def report(order: Order, show: Show) -> int:
+    """Write the report of a build; returns what to exit with."""
+    from lkbuild.cli.reporting import write_report
+
+    return write_report(order, show)
+
+
+def report_options() -> tuple[Option, ...]:
+    """The words for reports."""
+    from lkbuild.cli.reporting import REPORT_OPTIONS
+
+    return REPORT_OPTIONS
+
+
 def boot_options() -> tuple[Option, ...]:
     """The words for running a machine."""
     from lkbuild.cli.running import BOOT_OPTIONS
@@ -80,4 +94,6 @@ def boot_options() -> tuple[Option, ...]:
     return BOOT_OPTIONS
 
 
-PROJECT = Project(open_show, leave, prepare, lock, boot, dev, private_key, boot_options, dev_options)
+PROJECT = Project(
+    open_show, leave, prepare, lock, boot, dev, private_key, report, boot_options, dev_options, report_options
+)

@@ -123,7 +123,8 @@ class Call:
         """The words as an order; names that the dodo.py declares for its own tasks are left to them."""
         own = set((self.command.loader.namespace or {}).get(VARIABLES, ()))
         words = [word for word in self._words() if word[0] not in own]
-        return order(words, where(loader.initial_workdir), self.project.dev_options())
+        others = (*self.project.dev_options(), *self.project.report_options())
+        return order(words, where(loader.initial_workdir), others)
 
     def _no_spec(self, names: Sequence[str], theirs: Mapping[str, Task]) -> UsageError:
         """The error for tasks that need a spec where none is named, or that are none."""
@@ -134,6 +135,8 @@ class Call:
 
     def _run(self, show: Show, selection: Sequence[str], theirs: Mapping[str, Task]) -> int:
         wanted = self._order()
+        if selection == ("report",):
+            return self.project.report(wanted, show)
         if not wanted.options.machines:
             raise self._no_spec(selection, theirs)
         if selection[0] in ("why", "plan"):
@@ -206,6 +209,7 @@ class Call:
                 "lock": lambda: self.project.lock(wanted, show, False),
                 "update": lambda: self.project.lock(wanted, show, True),
                 "plan": lambda: asking.plan(wanted, self._jobs(show), self.project.prepare, show),
+                "report": lambda: self.project.report(wanted, show),
                 "why": lambda: asking.why(wanted, (), self.project.prepare, show),
             }
         )

@@ -127,7 +127,10 @@ class Help(cmd_help.Help):  # type: ignore[misc]
             from lkbuild.engine.standing_tasks import help_text
 
             project = project_of(self.loader)
-            others = {"boot": project.boot_options(), "dev": project.dev_options()} if project else {}
+            others = {}
+            if project is not None:
+                others = {"boot": project.boot_options(), "dev": project.dev_options()}
+                others["report"] = project.report_options()
             text = help_text(args[0], others) if project else None
             if text is not None:
                 self.outstream.write(text)

@@ -20,7 +20,7 @@ from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
-from lkbuild.store.recipe import Recipe, Tree, whole
+from lkbuild.store.recipe import Recipe, Tree, whole, written_size
 from lkbuild.store.verified import boot_id
 
 
@@ -52,12 +52,7 @@ def write(output: Output, session: Session) -> int:
 
 def size_of(file: OutputFile, session: Session) -> int | None:
     """Bytes of an output file (of all files of a directory); None where what it is written from is not here."""
-    store, blob = session.place.store, session.blob(file.step, file.output)
-    if not store.has(blob):
-        return None
-    if file.tree:
-        return sum(recipe.size for recipe in Tree.decode(store.read(blob.digest)).files.values())
-    return Recipe.decode(store.read(blob.digest)).size if file.recipe else blob.size
+    return written_size(session.place.store, session.blob(file.step, file.output), file.recipe, file.tree)
 
 
 def _write_file(store: Store, path: str, blob: Blob, is_recipe: bool) -> int:

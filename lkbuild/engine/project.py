@@ -41,7 +41,8 @@ class Project:
 
     `show`: opens a display.  `leave`: ends the process after an interruption.  `prepare`, `lock`: from options to a
     session, or to lock files.  `boot`: runs the machine that was built; `dev`: builds and runs it, and goes on
-    doing so; `private_key`: reads a key to sign with; `boot_options`, `dev_options`: the words for them.
+    doing so; `private_key`: reads a key to sign with; `report`: writes what a build was like; `boot_options` and so on:
+    the words for them.
     """
 
     show: Callable[[Manner, bool], Show]
@@ -51,8 +52,10 @@ class Project:
     boot: Callable[[Order, Show], int]
     dev: Callable[[Order, Show], int]
     private_key: Callable[[Path], PrivateKey]
+    report: Callable[[Order, Show], int]
     boot_options: Callable[[], tuple[Option, ...]]
     dev_options: Callable[[], tuple[Option, ...]]
+    report_options: Callable[[], tuple[Option, ...]]
 
 
 def project_of(loader: Any) -> Project | None:

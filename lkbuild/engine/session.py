@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from lkbuild.digest import Digest
+from lkbuild.engine.budgets import Budgets
 from lkbuild.engine.events import Said, Started
 from lkbuild.engine.execute import Place, execute, fixed_result, key_of, on_record
 from lkbuild.engine.limits import Limits
@@ -38,6 +39,7 @@ class Session:
         self._made: set[str] = set()
         self._guard = threading.Lock()
         self._limits = Limits(graph)
+        self._budgets = Budgets(graph, place.store)
 
     def decide(self, outputs: Iterable[Output], is_current: Callable[[Output, Session], bool]) -> set[str]:
         """Look up what is known and return the names of the steps that must run for `outputs` to be written.
@@ -67,8 +69,8 @@ class Session:
         return self._needed
 
     def refuse(self) -> None:
-        """SpecError where what is known already is too much for an output."""
-        if problems := self._limits.problems(self.results):
+        """SpecError where what is known already is too much for an output, or for the budget of its machine."""
+        if problems := [*self._limits.problems(self.results), *self._budgets.problems(self.results)]:
             raise SpecError(problems)
 
     def gates(self, names: Iterable[str]) -> list[str]:
@@ -108,7 +110,8 @@ class Session:
     def make(self, name: str) -> Result:
         """Make the step's result, and before it whatever input of it is missing.
 
-        SpecError for a step that only such outputs need as cannot be, by what is known now.
+        SpecError for a step that only such outputs need as cannot be, by what is known now, and for one that is made
+        where an output to be written from it is more than its budget.
         """
         step = self.steps[name]
         if problem := self._limits.refused(name):
@@ -128,6 +131,8 @@ class Session:
             self._made.add(name)
         for note in result.notes:
             self.place.listen(Said(located(step, note)))
+        if problems := self._budgets.problems(self.results, name):
+            raise SpecError(problems)
         return result
 
     def blob(self, name: str, output: str) -> Blob:

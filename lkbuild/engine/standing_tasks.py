@@ -9,7 +9,7 @@ from doit.task import Task
 from lkbuild.engine.arguments import BUILD_OPTIONS, Option
 from lkbuild.engine.tasks import BUILD_DOC, Action, OurTask
 
-OURS = ("build", "boot", "dev", "lock", "update", "plan", "why")
+OURS = ("build", "boot", "dev", "lock", "update", "plan", "why", "report")
 
 DOCS = {
     "build": BUILD_DOC,
@@ -18,6 +18,7 @@ DOCS = {
     "lock": "write a lock file beside each spec: images by digest, packages by version; what is locked stays",
     "update": "write the lock files anew, as registries and package archives are now",
     "plan": "tell what a build would do: steps that would run and why, bytes to fetch and to write, seconds expected",
+    "report": "write what the last build of the specs did, and what is in their images, as one HTML file",
     "why": "tell what changed since the machine was last built, and so why the tasks named after it would run, or ran",
 }
 

@@ -8,12 +8,10 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from lkbuild.archive import initramfs
 from lkbuild.errors import MachineError
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import Arch, MachineOptions, Publish
-
-_KERNEL_MB = 48
-"""What Debian's kernel takes of a small machine for itself; seen: 320 MB leave 279."""
 
 _SAID: dict[Arch, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 _HEAD = 4096
@@ -61,16 +59,13 @@ def made_for(program: Path) -> Arch | None:
 def memory_needed(media: Media) -> int:
     """MB below which the kernel cannot unpack the initrd; 0 without one.
 
-    The initrd lies in memory as it was loaded while it is unpacked, into a tmpfs that may take half of what the kernel
-    leaves, unless `root=` or `rootfstype=` make it a ramfs, which may take all (init/do_mounts.c, `init_rootfs`).
-    Where it is not known what it unpacks to, it is taken to be no less than it is packed.
+    `archive.initramfs` says why.  Where it is not known what it unpacks to, that is taken to be no less than packed.
     """
     if media.initrd is None:
         return 0
     packed = media.initrd.stat().st_size
-    unpacked = max(media.unpacked, packed)
-    halves = 1 if any(word.startswith(("root=", "rootfstype=")) for word in media.cmdline.split()) else 2
-    return _KERNEL_MB + -(-(halves * unpacked + packed) // (1 << 20))
+    needed = initramfs.memory_needed(packed, max(media.unpacked, packed), media.cmdline)
+    return -(-needed // (1 << 20))
 
 
 def silent(options: MachineOptions, media: Media) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lkbuild.errors import LkbuildError
+from lkbuild.plan.budget import Budget
 from lkbuild.plan.step import Input, Step
 
 _NUMBER = re.compile(r"@[0-9]+\Z")
@@ -30,7 +31,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One format of one machine: what `build:NAME:FORMAT` writes.
+    """One format of one machine: what `build:NAME:FORMAT` writes, and what it may weigh.
 
     `beside`: it tells of the others, and is no form of the machine itself.
     """
@@ -39,6 +40,7 @@ class Output:
     format: str
     files: tuple[OutputFile, ...]
     beside: bool = False
+    budget: Budget | None = None
 
     @property
     def name(self) -> str:

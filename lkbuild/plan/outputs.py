@@ -10,6 +10,7 @@ from pathlib import Path
 from lkbuild.errors import UsageError
 from lkbuild.plan import media
 from lkbuild.plan.beside import beside
+from lkbuild.plan.budget import budget_of
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
 from lkbuild.plan.possible import BIOS
@@ -56,7 +57,7 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
             OutputFile(str(directory / f"{spec.name}{f.ending}"), f.step, f.output, f.recipe, f.tree, f.optional)
             for f in known_format(name).files(machine)
         )
-        outputs.append(Output(spec.name, name, files))
+        outputs.append(Output(spec.name, name, files, budget=budget_of(spec)))
     outputs += beside(machine, tuple(outputs), str(directory / spec.name))
     return Graph(machine.steps, tuple(outputs))
 

@@ -1,4 +1,4 @@
-"""Several spec files as one: lists append, `kernel` is overridden key by key (LinuxKit's `AppendConfig`).
+"""Several spec files as one: lists append, `kernel` is overridden key by key (LinuxKit's `AppendConfig`), `budget` too.
 
 Nodes are merged before they are decoded, so that every value of the result still knows its file and line.
 """
@@ -31,7 +31,7 @@ def merge(documents: Sequence[Node], report: Report) -> MapNode:
     for name, same in found.items():
         if name in LISTS:
             entries += _lists(name, same, report)
-        elif name in ("kernel", "trust"):
+        elif name in ("kernel", "trust", "budget"):
             entries += _maps(name, same, report)
         else:
             entries += same

@@ -29,6 +29,7 @@ from lkbuild.spec.names import (
     OptionalImage,
     PackageDir,
     Rlimit,
+    Size,
     SourcePath,
     Tmpfs,
     VolumeName,
@@ -51,10 +52,10 @@ from lkbuild.spec.resources import (
 )
 
 __all__ = [
-    "BindNamespaces", "BlockIO", "Container", "ContainerConfig", "Cpu", "Device", "DeviceRule", "File", "HugepageLimit",
-    "IdMapping", "ImageName", "Interface", "InterfacePriority", "Kernel", "Memory", "Mount", "Network", "NumericOrName",
-    "OriginMap", "Output", "PackageDir", "Pairs", "Path", "Pids", "Resources", "Runtime", "Signer", "Spec",
-    "ThrottleDevice", "Trust", "Volume", "WeightDevice", "key",
+    "BindNamespaces", "BlockIO", "Budget", "Container", "ContainerConfig", "Cpu", "Device", "DeviceRule", "File",
+    "HugepageLimit", "IdMapping", "ImageName", "Interface", "InterfacePriority", "Kernel", "Memory", "Mount", "Network",
+    "NumericOrName", "OriginMap", "Output", "PackageDir", "Pairs", "Path", "Pids", "Resources", "Runtime", "Signer",
+    "Spec", "ThrottleDevice", "Trust", "Volume", "WeightDevice", "key",
 ]  # fmt: skip
 
 Path = tuple[str | int, ...]
@@ -212,6 +213,14 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What the machine may weigh: bytes, None for no limit.  It enters no image; more is an error."""
+
+    image: Size = given("the most an output's files may have together, such as 64M")
+    memory: Size = given("the most memory its initrd may need to be unpacked, such as 512M")
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """An entry of `outputs`."""
 
@@ -243,6 +252,7 @@ class Spec:
     files: tuple[File, ...] = given("files put into the root file system, last of all", default=())
     trust: Trust = given("what must be verified", default=Trust())
     outputs: tuple[OutputName, ...] = given("what to build when the command line does not say", default=())
+    budget: Budget = given("what the machine may weigh; lkbuild's own, LinuxKit does not know it", default=Budget())
     origins: OriginMap = field(default_factory=_no_origins, compare=False, repr=False, metadata={"key": None})
     written: str = unwritten("{}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -102,6 +103,17 @@ def _binary(text: str, origin: Origin) -> str:
     return text or "kernel"
 
 
+_SIZE = re.compile(r"([1-9][0-9]{0,8})([KMGT])")
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _size(text: int | str, origin: Origin) -> int:
+    match = _SIZE.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"{str(text)!r:.40} is no size (wanted a number and K, M, G or T, such as 64M)")
+    return int(match[1]) * _UNITS[match[2]]
+
+
 def _page_size(value: int | str, origin: Origin) -> str:
     return str(value)
 
@@ -115,6 +127,7 @@ FileMode = Annotated[int | None, Written(str, _file_mode, r"^[0-7]{0,12}$")]
 KernelTar = Annotated[str | None, Written(str, _kernel_tar)]
 KernelBinary = Annotated[str, Written(str, _binary)]
 NonEmpty = Annotated[str | None, Written(str, _or_none)]
+Size = Annotated[int | None, Written(int | str, _size, r"^[1-9][0-9]{0,8}[KMGT]$")]
 PageSize = Annotated[str, Written(int | str, _page_size)]
 
 Bind = Annotated[str, Pattern(r"^[^:]+:[^:]+(:[^:]*)?$")]

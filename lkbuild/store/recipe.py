@@ -125,6 +125,16 @@ def whole(blob: Blob) -> Recipe:
     return Recipe.of([Slice(blob.digest, 0, blob.size)])
 
 
+def written_size(store: Store, blob: Blob, recipe: bool = False, tree: bool = False) -> int | None:
+    """Bytes of the file that a blob is, or is the `recipe` of; of all files of a `tree`.  None where it is not here."""
+    if not tree and not recipe:
+        return blob.size
+    if not store.has(blob):
+        return None
+    data = store.read(blob.digest)
+    return sum(each.size for each in Tree.decode(data).files.values()) if tree else Recipe.decode(data).size
+
+
 def _encode(extent: Extent) -> object:
     match extent:
         case Data(data):

@@ -23,7 +23,7 @@ VERBS = {
     "plan": "tell what a build would do, fetch and write, and how long it would take",
     "why": "say what changed since a machine was last built, and so why a task would run",
     "report": "write what a build did, and what is in its image, as one HTML file",
-    "cache": "see, shrink and check the cache: ls, gc, verify",
+    "cache": "see, shrink and check the cache, carry it elsewhere: ls, gc, verify, export, import",
     "schema": "print the JSON schema of specs",
     "version": "print the version",
 }

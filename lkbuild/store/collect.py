@@ -6,15 +6,15 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
+from lkbuild.store.contents import ANSWER, Kept, KindUse, blob_sizes, by_kind, kind_of, results
 from lkbuild.store.files import doing, open_lock
 from lkbuild.store.store import Store
-from lkbuild.store.values import Result
 from lkbuild.store.verified import boot_id
 
 _SMALL_AGE = 30 * 86400
@@ -22,26 +22,34 @@ _SMALL_AGE = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What stays: results used in the last `max_age` seconds, as many as fit into `max_bytes`; and `keep` anyway.
+
+    With `keep`, answers of registries and of apt stay too: they are small, and tell what the specs' images are.
+    """
+
+    max_age: float | None = None
+    max_bytes: int | None = None
+    keep: frozenset[Digest] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, or would remove: counts, and bytes before and after."""
+    """What a collection removed, or would remove: counts, and bytes before and after.
+
+    `kept` are bytes that had to stay; `kinds` the results that were removed, by kind.
+    """
 
     results: int
     blobs: int
     bytes_before: int
     bytes_after: int
+    kept: int
+    kinds: tuple[KindUse, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    key: Digest
-    used: float
-    result: Result
-
-
-def collect(
-    root: Path, now: float, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False
-) -> Collected:
-    """Remove results unused for more than `max_age` seconds, then the longest unused until blobs fit into `max_bytes`.
+def collect(root: Path, now: float, bounds: Bounds, dry_run: bool = False) -> Collected:
+    """Remove results that were not used for long, then the longest unused until blobs fit.
 
     Waits for no build: StoreError where one is running on this cache.  `now` is seconds since the epoch.
     """
@@ -49,16 +57,27 @@ def collect(
         raise StoreError(f"{root} is no cache of lkbuild", "name it with cache=DIR or LKBUILD_CACHE")
     with _alone(root):
         store = Store(root)
-        sizes = dict(_blob_sizes(root))
-        everything = sorted(_results(store), key=lambda kept: kept.used, reverse=True)
-        keep = [kept for kept in everything if max_age is None or now - kept.used <= max_age]
-        keep, wanted = _fitting(keep, sizes, max_bytes)
-        kept_keys = {kept.key for kept in keep}
-        gone = [kept.key for kept in everything if kept.key not in kept_keys]
-        litter = [digest for digest in sizes if digest not in wanted]
+        sizes = dict(blob_sizes(root))
+        found = list(results(store))
+        if bounds.keep:
+            answers = (each.key for each in found if kind_of(store, each) == ANSWER)
+            bounds = replace(bounds, keep=bounds.keep.union(answers))
+        everything = sorted(found, key=lambda kept: (kept.key in bounds.keep, kept.used), reverse=True)
+        young = [each for each in everything if _stays(each, now, bounds)]
+        keep, wanted = _fitting(young, sizes, bounds)
+        kept_keys = {each.key for each in keep}
+        gone = [each for each in everything if each.key not in kept_keys]
+        litter = {digest: size for digest, size in sizes.items() if digest not in wanted}
+        kinds = by_kind(store, gone, litter)
+        must = {blob.digest for each in keep if each.key in bounds.keep for blob in each.result.blobs}
         if not dry_run:
-            _remove(store, gone, litter, now)
-        return Collected(len(gone), len(litter), sum(sizes.values()), sum(sizes[d] for d in wanted if d in sizes))
+            _remove(store, [each.key for each in gone], litter, now)
+        after, kept = (sum(sizes.get(digest, 0) for digest in some) for some in (wanted, must))
+        return Collected(len(gone), len(litter), sum(sizes.values()), after, kept, kinds)
+
+
+def _stays(each: Kept, now: float, bounds: Bounds) -> bool:
+    return each.key in bounds.keep or bounds.max_age is None or now - each.used <= bounds.max_age
 
 
 @contextlib.contextmanager
@@ -75,36 +94,19 @@ def _alone(root: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _blob_sizes(root: Path) -> Iterator[tuple[Digest, int]]:
-    for algorithm in ("sha256", "sha512"):
-        for path in (root / "blobs" / algorithm).glob("??/*"):
-            with contextlib.suppress(ValueError, OSError):
-                yield Digest.parse(f"{algorithm}:{path.name}"), path.stat().st_size
-
-
-def _results(store: Store) -> Iterator[_Kept]:
-    for path in (store.root / "results").glob("??/*"):
-        with contextlib.suppress(ValueError, OSError):
-            key = Digest.parse(f"sha256:{path.name}")
-            used = path.stat().st_mtime
-            result = store.recorded(key)
-            if result is not None:
-                yield _Kept(key, used, result)
-
-
-def _fitting(keep: list[_Kept], sizes: dict[Digest, int], limit: int | None) -> tuple[list[_Kept], set[Digest]]:
-    """As many of `keep`, the most recently used first, as have room for their blobs; and those blobs."""
+def _fitting(some: list[Kept], sizes: Mapping[Digest, int], bounds: Bounds) -> tuple[list[Kept], set[Digest]]:
+    """As many of `some`, the first ones, as have room for their blobs, and those that must stay; and their blobs."""
     wanted: set[Digest] = set()
-    fitting: list[_Kept] = []
+    fitting: list[Kept] = []
     total = 0
-    for kept in keep:
-        new = {blob.digest for blob in kept.result.blobs} - wanted
+    for each in some:
+        new = {blob.digest for blob in each.result.blobs} - wanted
         added = sum(sizes.get(digest, 0) for digest in new)
-        if limit is not None and total + added > limit:
+        if bounds.max_bytes is not None and total + added > bounds.max_bytes and each.key not in bounds.keep:
             break
         total += added
         wanted |= new
-        fitting.append(kept)
+        fitting.append(each)
     return fitting, wanted
 
 
@@ -113,7 +115,7 @@ def _old_boots(store: Store) -> Iterator[Path]:
     return (path for path in (store.root / "verified").glob("*") if path.name != boot_id())
 
 
-def _remove(store: Store, results: list[Digest], blobs: list[Digest], now: float) -> None:
+def _remove(store: Store, results: Iterable[Digest], blobs: Iterable[Digest], now: float) -> None:
     """Results before their blobs, so that a kill in between leaves nothing that points nowhere."""
     for key in results:
         store.result_path(key).unlink(missing_ok=True)

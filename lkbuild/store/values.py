@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lkbuild.digest import Digest
 
@@ -42,13 +43,17 @@ class Result:
         return tuple(blob for _, blob in self.outputs) + self.refers
 
 
-def encode_result(result: Result) -> bytes:
-    document = {
+def plain_result(result: Result) -> dict[str, object]:
+    """The result as it is written down in JSON."""
+    return {
         "outputs": {name: [str(blob.digest), blob.size] for name, blob in result.outputs},
         "refers": [[str(blob.digest), blob.size] for blob in result.refers],
         "notes": list(result.notes),
     }
-    return with_checksum(json.dumps(document, sort_keys=False, separators=(",", ":")).encode())
+
+
+def encode_result(result: Result) -> bytes:
+    return with_checksum(json.dumps(plain_result(result), sort_keys=False, separators=(",", ":")).encode())
 
 
 def with_checksum(line: bytes) -> bytes:
@@ -66,7 +71,11 @@ def without_checksum(text: bytes) -> bytes:
 
 def decode_result(text: bytes) -> Result:
     """ValueError, KeyError or TypeError where the text is not a whole result."""
-    document = json.loads(without_checksum(text))
+    return result_of(json.loads(without_checksum(text)))
+
+
+def result_of(document: Mapping[str, Any]) -> Result:
+    """The result that `plain_result` wrote; ValueError, KeyError or TypeError where it is none."""
     outputs: Mapping[str, list[object]] = document["outputs"]
     return Result(
         tuple((name, _decode_blob(value)) for name, value in outputs.items()),

@@ -18,7 +18,7 @@ import pytest
 from lkbuild.digest import Digest, identity
 from lkbuild.errors import StoreError
 from lkbuild.store import Blob, Result, Store
-from lkbuild.store.collect import collect
+from lkbuild.store.collect import Bounds, collect
 from lkbuild.store.files import failure
 from lkbuild.store.recipe import whole
 from lkbuild.store.verified import boot_id
@@ -195,9 +195,9 @@ def test_collection_removes_the_old_and_keeps_what_the_young_need(store: Store) 
     past = store.root / "results" / identity("old").hex[:2] / identity("old").hex
     os.utime(past, (1000, 1000))
     store.close()
-    dry = collect(store.root, time.time(), max_age=3600, dry_run=True)
+    dry = collect(store.root, time.time(), Bounds(max_age=3600), dry_run=True)
     assert store.recorded(identity("old")) is not None
-    assert collect(store.root, time.time(), max_age=3600) == dry
+    assert collect(store.root, time.time(), Bounds(max_age=3600)) == dry
     assert (dry.results, dry.blobs) == (1, 1)
     assert store.result(identity("old")) is None
     assert store.result(identity("young")) is not None
@@ -212,22 +212,22 @@ def test_collection_by_size_keeps_the_most_recently_used(store: Store) -> None:
         path = store.root / "results" / identity(number).hex[:2] / identity(number).hex
         os.utime(path, (1000 + number, 1000 + number))
     store.close()
-    collected = collect(store.root, time.time(), max_bytes=350)
+    collected = collect(store.root, time.time(), Bounds(max_bytes=350))
     assert collected.bytes_after == 300
     assert [n for n in range(10) if store.result(identity(n))] == [7, 8, 9]
 
 
 def test_collection_waits_for_no_build(store: Store) -> None:
     with pytest.raises(StoreError, match="a build is using"):
-        collect(store.root, time.time())
+        collect(store.root, time.time(), Bounds())
     store.close()
-    collect(store.root, time.time())
+    collect(store.root, time.time(), Bounds())
 
 
 def test_collection_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     with pytest.raises(StoreError, match="is no cache"):
-        collect(tmp_path, time.time(), max_bytes=0)
+        collect(tmp_path, time.time(), Bounds(max_bytes=0))
 
 
 @pytest.mark.parametrize(
@@ -332,14 +332,14 @@ def test_collection_by_size_never_keeps_the_older_for_the_newer(store: Store) ->
         store.record(identity(name), Result((("out", store.add(name.encode() * (size // 3))),)))
         os.utime(store.result_path(identity(name)), (2000 - age, 2000 - age))
     store.close()
-    assert collect(store.root, time.time(), max_bytes=350).bytes_after == 0
+    assert collect(store.root, time.time(), Bounds(max_bytes=350)).bytes_after == 0
 
 
 def test_collection_sweeps_locks_and_records_of_earlier_boots(store: Store) -> None:
     (store.root / "locks" / "left").touch()
     (store.root / "verified" / "earlier").mkdir()
     store.close()
-    collect(store.root, time.time())
+    collect(store.root, time.time(), Bounds())
     assert not (store.root / "locks" / "left").exists()
     assert [path.name for path in (store.root / "verified").iterdir()] == [boot_id()]
 
@@ -387,7 +387,7 @@ def _serve_another_user(store: Store) -> None:
         with seen.lock("any"):
             assert seen.result(KEY) == Result((("out", blob),))
         with pytest.raises(StoreError, match="a build is using"):
-            collect(store.root, time.time(), dry_run=True)
+            collect(store.root, time.time(), Bounds(), dry_run=True)
 
     process = multiprocessing.get_context("fork").Process(target=serves)
     with warnings.catch_warnings():

@@ -54,7 +54,7 @@ def in_memory(rows: Iterable[IndexEntry]) -> int:
 def heaviest(weight: Weight, count: int, path: bytes = b"") -> list[tuple[bytes, int]]:
     """The directories and files that weigh most, at most `count`, none below another, and their bytes.
 
-    A directory stands for itself where no one thing in it makes up half of it; else what is in it is looked at.
+    A directory stands for itself where no one thing in it makes up more than half of it; else what is in it does.
     """
     found: list[tuple[bytes, int]] = []
     pending = [(path, weight)]
@@ -62,7 +62,7 @@ def heaviest(weight: Weight, count: int, path: bytes = b"") -> list[tuple[bytes,
         pending.sort(key=lambda item: (item[1].size, item[0]))
         name, at = pending.pop()
         inner = max((kid.size for kid in at.kids.values()), default=0)
-        if at.kids and (not name or 2 * inner >= at.size):
+        if at.kids and (not name or 2 * inner > at.size):
             pending += [(b"%s/%s" % (name, key) if name else key, kid) for key, kid in at.kids.items()]
         else:
             found.append((name, at.size))

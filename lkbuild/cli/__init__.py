@@ -22,6 +22,7 @@ VERBS = {
     "verify": "verify the detached signatures of files",
     "plan": "tell what a build would do, fetch and write, and how long it would take",
     "why": "say what changed since a machine was last built, and so why a task would run",
+    "affected": "name the specs that changes since a revision reach",
     "report": "write what a build did, and what is in its image, as one HTML file",
     "cache": "see, shrink and check the cache, carry it elsewhere: ls, gc, verify, export, import",
     "schema": "print the JSON schema of specs",

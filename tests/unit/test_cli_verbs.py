@@ -60,7 +60,10 @@ def test_one_output_to_standard_output(project: ToyProject) -> None:
         (("build", "-"), "standard input"),
         (("build", "--jobs", "0", "nginx.yml"), "--jobs 0"),
         (("build", "--formt", "x"), "--format"),
-        (("cache", "sl"), "say ls, gc or verify"),
+        (("cache", "sl"), "say ls, gc, verify, export, import"),
+        (("cache", "ls", "more"), "say ls, gc, verify, export, import"),
+        (("cache", "import"), "takes one file or directory"),
+        (("cache", "import", "none.tar"), "there is no none.tar"),
         (("cache", "ls"), "is no cache of lkbuild"),
         (("lock",), "no spec is named"),
     ],
@@ -87,8 +90,11 @@ def test_json(project: ToyProject) -> None:
 
 def test_cache(project: ToyProject) -> None:
     project.lkbuild("build", "nginx.yml")
-    assert project.lkbuild("cache", "ls").lines[1].startswith("3 results")
-    assert project.lkbuild("cache", "verify").lines == ["3 blobs are as they should be, 0 were damaged"]
+    assert "3 results, 3 blobs, 52 B" in project.lkbuild("cache", "ls").lines
+    held = json.loads(project.lkbuild("cache", "ls", "--json").out)
+    assert (held["event"], held["machines"][0]["name"], held["kinds"][0]["kind"]) == ("holding", "nginx", "toy")
+    whole = ["3 blobs (52 B), 3 results and 3 recorded steps are as they should be, 0 were damaged"]
+    assert project.lkbuild("cache", "verify").lines == whole
     victim = next((project.root / "cache/blobs/sha256").glob("??/*"))
     victim.chmod(0o644)
     victim.write_bytes(b"junk")
@@ -99,6 +105,48 @@ def test_cache(project: ToyProject) -> None:
     assert dry.out.startswith("would remove ")
     assert project.lkbuild("cache", "gc", "--max-age", "1h").out.startswith("removed 0 results")
     assert project.lkbuild("cache", "gc", "--max-age", "soon").code == 1
+
+
+def test_collecting_keeps_current_specs_whatever_the_bounds(project: ToyProject) -> None:
+    project.lkbuild("build", "nginx.yml")
+    project.write("other.yml", "one: for another\n")
+    project.lkbuild("build", "other.yml")
+    kept = project.lkbuild("cache", "gc", "--max-age", "0h", "nginx.yml")
+    assert kept.out.startswith("removed 1 results and 1 blobs: ")
+    assert "1 step ran" in project.lkbuild("build", "other.yml", "--format", "oci").out
+    assert project.lkbuild("cache", "gc", "--max-age", "0h").out.startswith("removed 0 results")
+    assert "is on record" in project.lkbuild("cache", "gc", "nginx.yml", "dodo.py").err
+    assert "--all keeps nothing" in project.lkbuild("cache", "gc", "--all", "nginx.yml").err
+    (project.root / "other.yml").unlink()
+    assert project.lkbuild("cache", "gc", "--max-age", "0h").out.startswith("removed 1 results")
+    everything = project.lkbuild("cache", "gc", "--all", "--max-age", "0h", "--dry-run")
+    assert everything.lines[0].startswith("would remove 3 results")
+    assert everything.lines[1:] == ["kind  results  bytes", "toy         3   52 B"]
+
+
+def test_a_cache_is_carried_elsewhere(project: ToyProject) -> None:
+    project.lkbuild("build", "nginx.yml")
+    assert "wrote nginx.tar.tar" in project.lkbuild("cache", "export", "nginx.tar.tar", "nginx.yml").out
+    there = project.lkbuild("cache", "import", "nginx.tar.tar", "--cache", "there")
+    assert there.lines == [
+        "nginx: 0 results and 3 blobs (52 B) were new, 0 results were here",
+        "3 results are of steps that this lkbuild does not know, and were left out",
+    ] or there.lines == ["nginx: 3 results and 3 blobs (52 B) were new, 0 results were here"]
+
+
+@pytest.mark.parametrize("words", [("report",), ("report", "nginx.yml"), ("report", "spec=nginx.yml")])
+def test_a_report_is_written_by_both_commands(project: ToyProject, words: tuple[str, ...]) -> None:
+    assert "build it first" in project.lkbuild(*words).err
+    project.lkbuild("build", "nginx.yml")
+    said = project.lkbuild(*words, "--trace", "trace.json", "-o", "sub/report.html")
+    assert [line.partition(" (")[0] for line in said.lines] == ["wrote trace.json", "wrote sub/report.html"]
+    assert json.loads((project.root / "trace.json").read_text())["displayTimeUnit"] == "ms"
+    assert "toy:nginx/top" in (project.root / "sub" / "report.html").read_text()
+    said = project.doit("report", "spec=nginx.yml")
+    assert (said.code, said.lines[0].partition(" (")[0]) == (0, "wrote nginx-report.html")
+    (project.root / "file").write_text("in the way")
+    failed = project.lkbuild(*words, "-o", "file/report.html")
+    assert (failed.code, "writing file/report.html" in failed.err, "Traceback" in failed.err) == (1, True, False)
 
 
 def test_what_needs_no_project(tmp_path: Path) -> None:

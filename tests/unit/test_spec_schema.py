@@ -90,7 +90,7 @@ def test_unknown_keys_are_invalid_at_every_level(text):
 def test_every_field_of_the_reference_is_known():
     """The top keys and those of an entry, as LinuxKit's own schema has them."""
     top = {"kernel", "init", "onboot", "onshutdown", "services", "trust", "files", "volumes"}
-    assert set(keys(Spec)) == top | {"outputs"}
+    assert set(keys(Spec)) == top | {"outputs", "budget"}
     entry = (
         "capabilities capabilities.add ambient mounts binds binds.add devices tmpfs command env cwd net pid ipc uts "
         "userns hostname readonly maskedPaths readonlyPaths uid gid additionalGids noNewPrivileges oomScoreAdj "

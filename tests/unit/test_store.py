@@ -335,6 +335,18 @@ def test_collection_by_size_never_keeps_the_older_for_the_newer(store: Store) ->
     assert collect(store.root, time.time(), Bounds(max_bytes=350)).bytes_after == 0
 
 
+def test_collection_keeps_what_it_must_and_then_also_answers(store: Store) -> None:
+    for name, output in (("wanted", "out"), ("other", "out"), ("answer", "facts")):
+        store.record(identity(name), Result(((output, store.add(name.encode() * 100)),)))
+        os.utime(store.result_path(identity(name)), (1000, 1000))
+    store.close()
+    bounds = Bounds(max_age=10, max_bytes=0, keep=frozenset({identity("wanted")}))
+    done = collect(store.root, time.time(), bounds)
+    assert (done.results, done.blobs, done.bytes_after, done.kept) == (1, 1, 1200, 1200)
+    assert [(each.kind, each.results, each.bytes) for each in done.kinds] == [("unknown", 1, 500)]
+    assert collect(store.root, time.time(), Bounds(max_age=10)).bytes_after == 0
+
+
 def test_collection_sweeps_locks_and_records_of_earlier_boots(store: Store) -> None:
     (store.root / "locks" / "left").touch()
     (store.root / "verified" / "earlier").mkdir()

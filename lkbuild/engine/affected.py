@@ -21,7 +21,6 @@ from lkbuild.spec.load import load
 from lkbuild.spec.model import PackageDir, Spec
 
 Files = tuple[Path, ...]
-_MAX_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,10 @@ def places(path: Path) -> set[str]:
     """The absolute paths that what is found at `path` depends on: its own, each link on the way, where they lead."""
     found: set[str] = set()
     pending = [os.path.abspath(path)]  # noqa: PTH100 - as text, links are followed one by one
-    while pending and len(found) < _MAX_LINKS:
+    while pending:
         at = pending.pop()
+        if at in found:
+            break
         found.add(at)
         parts = at.split("/")
         for end in range(2, len(parts) + 1):

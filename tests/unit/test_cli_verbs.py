@@ -129,9 +129,9 @@ def test_a_cache_is_carried_elsewhere(project: ToyProject) -> None:
     assert "wrote nginx.tar.tar" in project.lkbuild("cache", "export", "nginx.tar.tar", "nginx.yml").out
     there = project.lkbuild("cache", "import", "nginx.tar.tar", "--cache", "there")
     assert there.lines == [
-        "nginx: 0 results and 3 blobs (52 B) were new, 0 results were here",
+        "nginx: 0 results and 0 blobs (0 B) were new, 0 results were here",
         "3 results are of steps that this lkbuild does not know, and were left out",
-    ] or there.lines == ["nginx: 3 results and 3 blobs (52 B) were new, 0 results were here"]
+    ], "toys are steps of these tests alone"
 
 
 @pytest.mark.parametrize("words", [("report",), ("report", "nginx.yml"), ("report", "spec=nginx.yml")])
@@ -212,7 +212,7 @@ def test_a_wheel_in_an_empty_directory(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    tasks = {"boot", "build", "dev", "lock", "plan", "update", "why"}
+    tasks = {"boot", "build", "dev", "lock", "plan", "report", "update", "why"}
     assert {line.split()[0] for line in doit("list").splitlines()} == tasks
     doit("build", "spec=one.yml", "format=tar", "offline=yes")
     listed = subprocess.run(["tar", "-tf", root / "one.tar"], capture_output=True, text=True, check=True).stdout

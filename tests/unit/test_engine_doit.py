@@ -188,7 +188,16 @@ def test_notes_are_warnings_each_time(project: ToyProject) -> None:
 
 def test_listing_names_no_network_and_no_spec(project: ToyProject) -> None:
     said = project.doit("list")
-    assert [line.split()[0] for line in said.lines] == ["boot", "build", "dev", "lock", "plan", "update", "why"]
+    assert [line.split()[0] for line in said.lines] == [
+        "boot",
+        "build",
+        "dev",
+        "lock",
+        "plan",
+        "report",
+        "update",
+        "why",
+    ]
     assert all(len(line.split()) > 3 for line in said.lines), "every task has a description"
     assert not (project.root / "cache").exists()
     assert not list(project.root.glob(".doit.db*"))
@@ -216,7 +225,7 @@ def test_listing_a_spec_shows_its_outputs(project: ToyProject) -> None:
     said = project.doit("list", "spec=nginx.yml", "format=tar,raw-efi")
     names = [line.split()[0] for line in said.lines]
     builds = ["build", "build:nginx", "build:nginx:raw-efi", "build:nginx:tar"]
-    assert names == ["boot", *builds, "dev", "lock", "plan", "update", "why"]
+    assert names == ["boot", *builds, "dev", "lock", "plan", "report", "update", "why"]
 
 
 def test_info_says_why(project: ToyProject) -> None:

@@ -14,11 +14,15 @@ from lkbuild.engine.history import BuildRecord, MachineRecord
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.parts import parts
 from lkbuild.errors import LkbuildError
+from lkbuild.plan.beside import CYCLONEDX, PROVENANCE, SPDX
 from lkbuild.plan.budget import Limit, budget_of
 from lkbuild.spec.load import load
 from lkbuild.store import Blob, Store
 from lkbuild.store.recipe import written_size
 from lkbuild.store.steps import recorded_step
+
+_BESIDE = (SPDX, CYCLONEDX, PROVENANCE)
+"""How the names end of files that tell of a machine and are no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def _used(
     if limit.which == "memory":
         return None if store is None else _memory(machine, history, store, cmdline)
     formats = dict(record.request).get("formats", ())
-    sizes = [size_on_disk(Path(path)) for path in machine.outputs]
+    sizes = [size_on_disk(Path(path)) for path in machine.outputs if not path.endswith(_BESIDE)]
     return None if len(formats) > 1 or None in sizes else sum(size or 0 for size in sizes)
 
 

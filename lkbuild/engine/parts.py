@@ -31,7 +31,7 @@ def parts(inputs: Mapping[str, Blob], makers: Mapping[str, str]) -> Iterator[Par
 
 
 def group_of(step: str) -> str:
-    """Whose segment a step makes, by its name: a container, volume or init image, else the section of the spec."""
+    """Whose segment a step makes, by its name: a container, volume or init image, else what it is."""
     kind, _, whose = base_name(step).partition(":")
     kind = kind.removesuffix(".tar")
     if kind in _KERNEL:
@@ -40,4 +40,4 @@ def group_of(step: str) -> str:
         return "init"
     if kind == "volume":
         return f"volumes/{whose}"
-    return "files" if kind == "files" else whose or kind
+    return whose if "/" in whose else kind

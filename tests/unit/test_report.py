@@ -101,6 +101,7 @@ def test_the_heaviest_directories_are_told_and_none_below_another() -> None:
         ("volume:data", "volumes/data"),
         ("layout:volumes/data", "volumes/data"),
         ("files:nginx", "files"),
+        ("sbom:nginx", "sbom"),
         ("segment4", "segment4"),
     ],
 )

@@ -22,6 +22,7 @@ from lkbuild.errors import LkbuildError, StoreError
 from lkbuild.sources.tree import Directory, Tar, Tree, read
 from lkbuild.store import Blob, Store
 from lkbuild.store.check import Progress
+from lkbuild.store.files import doing
 from lkbuild.store.values import Result
 
 _MAX_MACHINES = 1000
@@ -153,7 +154,8 @@ def _take(store: Store, tree: Tree, blob: Blob) -> None:
     """Copy a blob, no more of it than it is said to have; StoreError where it is another one."""
     with store.scratch() as directory:
         path, left = directory / "blob", blob.size
-        with tree.open(_path(blob)) as source, path.open("wb") as file:
+        writing = doing(f"writing {blob.digest} to the cache {store.root}")
+        with writing, tree.open(_path(blob)) as source, path.open("wb") as file:
             while left and (chunk := source.read(min(CHUNK, left))):
                 file.write(chunk)
                 left -= len(chunk)

@@ -231,7 +231,7 @@
   };
 
   const drawTimeline = () => {
-    const workers = 1 + Math.max(-1, ...items.map((item) => item.worker));
+    const workers = [...new Set(items.map((item) => item.worker))].sort((a, b) => a - b);
     const shown = (item) => item.end >= from && item.start <= to;
     const every = step(to - from, Math.max(3, Math.min(9, Math.floor(timeline.clientWidth / 120))));
     const ticks = [];
@@ -242,8 +242,8 @@
     const phase = { name: "specs, images and packages are looked for", start: 0, end: data.prepared || whole };
     fill(timeline, make("div", { class: "ticks" }, ...ticks),
       shown(phase) ? lane("planning", told(bar(phase, "phase"), "Before the first step", [`${time(phase.end)}: specs are read, images and packages looked for`])) : null,
-      ...Array.from({ length: workers }, (_, n) => lane(`worker ${n + 1}`, ...items.filter((item) => item.worker === n && shown(item)).map((item) => bar(item, critical.has(item.name) ? "critical" : "")))));
-    if (!workers) timeline.append(make("p", { class: "empty" }, "No step's turn came in this build: everything was in the cache."));
+      ...workers.map((n) => lane(`worker ${n + 1}`, ...items.filter((item) => item.worker === n && shown(item)).map((item) => bar(item, critical.has(item.name) ? "critical" : "")))));
+    if (!workers.length) timeline.append(make("p", { class: "empty" }, "No step's turn came in this build: everything was in the cache."));
     $("timeline-note").textContent = "Outlined: the critical path. Pale: found in the cache. Drag to look closer; + and − and the arrow keys work too.";
   };
 

@@ -123,6 +123,7 @@ BUILD_FLAGS = (
     Flag(("o",), "o", "write the one output to this file; - is standard output", "FILE"),
     Flag(("no-sbom",), "sbom", "the same as --sbom no, as `linuxkit` has it", bare="no", off="spdx"),
     Flag(("no-provenance",), "provenance", "the same as --provenance=no", bare="no", off="yes"),
+    Flag(("no-lock",), "lock", "the same as --lock=no", bare="no", off="yes"),
     Flag(
         ("disable-content-trust",), "trust", "the same as --trust ignore, as `moby` had it", bare="ignore", off="verify"
     ),

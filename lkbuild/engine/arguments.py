@@ -63,6 +63,7 @@ BUILD_OPTIONS = (
     Option("supplier", "NAME", "who supplies the machine, for its SBOM; `local build` where not said"),
     Option("provenance", "yes|no", "say where the outputs come from, beside them; yes where not said"),
     Option("key", "FILE", "a private key to sign the provenance with (LKBUILD_KEY_PASSWORD)"),
+    Option("lock", "yes|no", "put what the machine was built from into it, for `lkbuild rebuild`; yes where not said"),
     Option("json", "yes|no", "tell what happens as lines of JSON"),
     Option("quiet", "yes|no", "say only what is wrong"),
     Option("verbose", "yes|no", "say also why steps run, and which were done before"),
@@ -167,6 +168,7 @@ def _options(
         provenance=single.get("provenance") != "no",
         key=_key(single, base),
         trust=cast(Trusting, single.get("trust", "verify")),
+        lock=single.get("lock") != "no",
     )
     return replace(options, size=megabytes(single["size"])) if "size" in single else options
 

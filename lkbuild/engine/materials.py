@@ -20,7 +20,16 @@ from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.lock import Lock
 from lkbuild.oci.image import RunConfig, check_layer
 from lkbuild.packages import Package, TreeEntry, read_package, snapshot
-from lkbuild.plan.images import PlannedImage, PlannedLayout, behind, packaged, packaged_layout, pulled
+from lkbuild.plan.images import (
+    PackageFiles,
+    PlannedImage,
+    PlannedLayout,
+    behind,
+    package_files,
+    packaged,
+    packaged_layout,
+    pulled,
+)
 from lkbuild.plan.machine import Materials
 from lkbuild.reference import Reference
 from lkbuild.sources import Image
@@ -77,6 +86,7 @@ class Gathering:
         self._images: dict[Reference, Image] = {}
         self._read: dict[str, Package] = {}
         self._sources: dict[str, tuple[tuple[str, Digest], ...]] = {}
+        self._files_of: dict[tuple[str, Lock | None], PackageFiles] = {}
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
         self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
 
@@ -125,7 +135,8 @@ class Gathering:
         sources = [each for name in named if isinstance(name, PackageDir) for each in self._sources[name.path]]
         sources += [(f"files: {f.path}", files[f.source][0]) for f in spec.files if f.source in files]
         locked = None if terms.lock is None else Digest.of(terms.lock.encode().encode())
-        return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked)
+        packages = {name: self._files_of[name.path, terms.lock] for name in named if isinstance(name, PackageDir)}
+        return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked, packages)
 
     def _planned(self, name: ImageName, origin: Origin, terms: Terms) -> PlannedImage:
         if isinstance(name, Reference):
@@ -168,14 +179,13 @@ class Gathering:
         tree = package.tree()
         entries = snapshot(tree, self.finder.take) if tree is not None else ()
         self._sources[str(package.directory)] = _sources(package, entries)
+        request = package.request(architecture) if package.kind != "dockerfile" else None
+        locked = lock.debs(request) if lock and request is not None else None
+        debs = locked or (self.finder.debs(request) if request is not None else ())
+        self._files_of[str(package.directory), lock] = package_files(package, entries, request, debs)
         if package.kind == "dockerfile":
             return self._dockerfile(package, entries, origin)
-        request = package.request(architecture)
-        if request is None:
-            return packaged(package, architecture, (), entries, origin), ()
-        locked = lock.debs(request) if lock else None
-        debs = locked or self.finder.debs(request)
-        records = () if locked else self.finder.debian_records(request)
+        records = () if locked or request is None else self.finder.debian_records(request)
         return packaged(package, architecture, debs, entries, origin), records
 
     def _dockerfile(

@@ -29,6 +29,7 @@ RECORDED = (
     "sbom_output",
     "supplier",
     "trust",
+    "lock",
 )
 """What stands in the provenance: the options outputs depend on, and whether signatures were verified.
 
@@ -50,6 +51,7 @@ class BuildOptions:
     lies in it; `supplier`: who makes it, for these.  `provenance`: say where outputs come
     from; `key`: the file with the private key this is signed with.
     `trust` ignore: what specs want verified is not.
+    from.  `lock`: the machine carries what it was built from, so that it can be built again.
     """
 
     machines: tuple[tuple[Path, ...], ...]
@@ -73,6 +75,7 @@ class BuildOptions:
     provenance: bool = True
     key: Path | None = None
     trust: Trusting = "verify"
+    lock: bool = True
 
     @property
     def recorded(self) -> tuple[tuple[str, str], ...]:

@@ -128,6 +128,7 @@ def _plan(
         options.sbom_output,
         options.supplier,
         options.recorded if options.provenance else None,
+        options.lock,
     )
 
     def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:

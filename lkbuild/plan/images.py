@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 
 from lkbuild.contents.attestation import MAX_BYTES
 from lkbuild.contents.bill import ImageTitle
+from lkbuild.digest import Digest, canonical, identity
 from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, RunConfig
 from lkbuild.packages import Deb, Package, TreeEntry, file_inputs
+from lkbuild.packages.build_file import BuildFile
+from lkbuild.packages.debian import DebianRequest
 from lkbuild.packages.params import DebFile
 from lkbuild.plan.kinds import Pull, PullLayer, Verify
 from lkbuild.plan.step import Input, Step
 from lkbuild.reference import Reference
+from lkbuild.spec.metadata import document_of
 
 _UNNAMED = ImageTitle("")
 
@@ -39,6 +43,24 @@ class PlannedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageFiles:
+    """A package directory as it is recorded.
+
+    `build` is what build.yml says, as canonical JSON; `root` is the directory below it of the tree, or the Dockerfile's
+    context (empty: the whole); `entries` are what lies there.  `request` is the identity of what is asked of Debian,
+    None where nothing is, `debs` what that gave.
+    """
+
+    name: str
+    dockerfile: bool
+    build: str
+    root: str
+    entries: tuple[TreeEntry, ...]
+    request: Digest | None = None
+    debs: tuple[Deb, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedLayout:
     """An image kept whole: its index.json, and its blobs as inputs `blob<N>`, had from a step or known by digest.
 
@@ -50,6 +72,17 @@ class PlannedLayout:
     steps: tuple[Step, ...]
     blobs: tuple[Input, ...]
     images: tuple[PlannedImage, ...] = ()
+
+
+def package_files(
+    package: Package, entries: tuple[TreeEntry, ...], request: DebianRequest | None, debs: Iterable[Deb]
+) -> PackageFiles:
+    """What is recorded of a package whose tree has these entries."""
+    node = package.document.node
+    build = canonical({} if node is None else document_of(BuildFile, node)).decode("utf-8", "surrogateescape")
+    root = "" if package.root in (None, package.directory) else str(package.root.relative_to(package.directory))
+    asked = None if request is None else identity(request)
+    return PackageFiles(package.name, package.kind == "dockerfile", build, root, entries, asked, tuple(debs))
 
 
 def pulled(

@@ -10,9 +10,9 @@ from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
-from lkbuild.plan import contents
+from lkbuild.plan import contents, record
 from lkbuild.plan.graph import StepSet, renamed
-from lkbuild.plan.images import PlannedImage, PlannedLayout
+from lkbuild.plan.images import PackageFiles, PlannedImage, PlannedLayout
 from lkbuild.plan.kinds import (
     ApkDatabase,
     Boot,
@@ -47,6 +47,7 @@ class Materials:
     """What was found before planning: images by name, images kept whole by volume, local files by absolute path.
 
     For the provenance: `sources` are all local files by what they are called, and `lock` is the lock file's digest.
+    For the record of the build: `packages` are what lies in the package directories.
     """
 
     images: Mapping[ImageName, PlannedImage]
@@ -54,6 +55,7 @@ class Materials:
     files: Mapping[str, tuple[Digest, int]] = field(default_factory=dict)
     sources: tuple[tuple[str, Digest], ...] = ()
     lock: Digest | None = None
+    packages: Mapping[PackageDir, PackageFiles] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Style:
     `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one; `mksquashfs` is the
     version of the program (see `tools`), where a format needs it.  `sbom`: the machine has a list of what is in it at
     `sbom_path`, which names `supplier` as who made it, and one lies beside its outputs.  `recorded`: the options that
-    stand in the provenance; None where none is wanted.
+    stand in the provenance; None where none is wanted.  `embedded`: the machine carries the record of its build
+    (`plan.record`).
     """
 
     compression: str = "auto"
@@ -77,6 +80,7 @@ class Style:
     sbom_path: str = "sbom.spdx.json"
     supplier: str = "local build"
     recorded: tuple[tuple[str, str], ...] | None = None
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,18 @@ class Placed:
 class MachinePlan:
     """The steps of one machine, collected by asking for the segments its formats want.  Asking twice costs nothing."""
 
-    def __init__(self, spec: Spec, materials: Materials, style: Style) -> None:
+    def __init__(self, spec: Spec, materials: Materials, style: Style, steps: StepSet | None = None) -> None:
         self.spec = spec
         self.materials = materials
         self.style = style
-        self._steps = StepSet()
+        self._steps = StepSet() if steps is None else steps
         self._kernel: str | None = None
         self._segments: dict[str, tuple[Segment, tuple[Input, ...]]] = {}
         self.ids = _ids(spec)
+
+    def styled(self, style: Style) -> MachinePlan:
+        """The same machine written in another style; its steps are added to those of this plan."""
+        return MachinePlan(self.spec, self.materials, style, self._steps)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -174,6 +182,9 @@ class MachinePlan:
         sbom = contents.segment(self, archive)
         if sbom is not None:
             placed.append(self._place("sbom", sbom, archive))
+        own = record.segment(self, archive)
+        if own is not None:
+            placed.append(self._place("record", own, archive))
         return placed
 
     def containers(self) -> Iterator[tuple[str, tuple[str, int], Container]]:

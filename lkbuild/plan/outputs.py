@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lkbuild.errors import UsageError
@@ -53,13 +53,24 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
     machine = MachinePlan(spec, materials, style)
     outputs = list[Output]()
     for name in dict.fromkeys(formats):
+        format = known_format(name)
         files = tuple(
             OutputFile(str(directory / f"{spec.name}{f.ending}"), f.step, f.output, f.recipe, f.tree, f.optional)
-            for f in known_format(name).files(machine)
+            for f in format.files(machine.styled(_own_style(style, format)))
         )
         outputs.append(Output(spec.name, name, files, budget=budget_of(spec)))
     outputs += beside(machine, tuple(outputs), str(directory / spec.name))
     return Graph(machine.steps, tuple(outputs))
+
+
+def _own_style(style: Style, format: Format) -> Style:
+    """The style with nothing in it that this format does not depend on.
+
+    For the machine carries the style: building an ISO too would make another initrd.
+    """
+    if not format.loaders:
+        style = replace(style, bootloader=None, size=None)
+    return style if format.mksquashfs else replace(style, mksquashfs="")
 
 
 def known_format(name: str) -> Format:

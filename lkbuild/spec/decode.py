@@ -88,11 +88,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Document(Generic[T]):
-    """A decoded file: its value, and the origin of each path in YAML's spelling."""
+    """A decoded file: its value, the origin of each path in YAML's spelling, and what it was decoded from."""
 
     value: T
     file: str
     origins: Mapping[_Path, Origin]
+    node: Node | None = field(default=None, compare=False, repr=False)
 
     def origin(self, *path: str | int) -> Origin:
         """Where `path` stands, or its nearest parent that stands somewhere."""
@@ -115,7 +116,7 @@ def read_document(path: Path, cls: type[T], *, text: str | None = None) -> Docum
     node = None if text is None else parse_text(text, str(path), report.problems)
     value = BAD if node is None else decode(cls, node, Place((), node.origin), report)
     report.finish()
-    return Document(typing.cast(T, value), str(path), report.origins)
+    return Document(typing.cast(T, value), str(path), report.origins, node)
 
 
 def parse_label(text: str, name: str = f"label {LABEL}") -> ContainerConfig:

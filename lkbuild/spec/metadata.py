@@ -45,6 +45,11 @@ def as_written(root: MapNode) -> dict[str, Any]:
     return {section: value for section, value in plain.items() if value}
 
 
+def document_of(cls: type, node: Node) -> Any:
+    """What a file that decoded well as `cls` says, as plain lists, dicts and scalars: neither comments nor quoting."""
+    return _plain(cls, node)
+
+
 def _plain(hint: Any, node: Node) -> Any:
     if hint in (ImageName, OptionalImage):
         return _full_name(node)

@@ -45,7 +45,7 @@ def run(options: BuildOptions, registries: RegistryOptions | None = None) -> Bui
 
 
 def offline(spec: Path, cache: Path, out: Path, **more: object) -> BuildOptions:
-    """Options for a build from the conformance images alone, without SBOM and provenance: no golden has them."""
+    """Options for a build from the conformance images alone; without SBOM, provenance, record: no golden has them."""
     given: dict[str, object] = {
         "machines": ((spec,),),
         "directory": out,
@@ -54,6 +54,7 @@ def offline(spec: Path, cache: Path, out: Path, **more: object) -> BuildOptions:
         "pull": "never",
         "sbom": "no",
         "provenance": False,
+        "lock": False,
         **more,
     }
     return BuildOptions(**given)  # type: ignore[arg-type]

@@ -5,10 +5,12 @@ GNU tar's old sparse format ("Old GNU Format" in tar's manual), which Google's d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from lkbuild.archive.entry import FIXED_TIME
 from lkbuild.disk.deflate import DEFAULT_LEVEL, open_gzip
+from lkbuild.disk.extents import Extent
 from lkbuild.disk.layout import Disk, Ranges, read, round_up
 
 GIB = 1 << 30
@@ -23,7 +25,7 @@ def gcp(disk: Disk, target: BinaryIO, level: int = DEFAULT_LEVEL) -> None:
     """Write the image of a disk, its size rounded up to whole GiB, to `target`.  `level`: 0 stores, 1 to 9 compress."""
     size = round_up(disk.size, GIB)
     ranges = Ranges(disk.extents)
-    runs = [(first * UNIT, min(count * UNIT, ranges.size - first * UNIT)) for first, count in ranges.used(UNIT)]
+    runs = _runs(ranges)
     out = open_gzip(target, level)
     head = _headers(size, [*runs, (size, 0)])
     out.write(head)
@@ -35,6 +37,22 @@ def gcp(disk: Disk, target: BinaryIO, level: int = DEFAULT_LEVEL) -> None:
     written += _BLOCK * 2 + -written % _BLOCK
     out.write(bytes(_BLOCK * 2 + -sum(length for _, length in runs) % _BLOCK + -written % _RECORD))
     out.close()
+
+
+def place_in_disk(extents: Sequence[Extent], size: int, at: int) -> int | None:
+    """The byte of the disk that is byte `at` of the image's tar; None for one of the tar's own."""
+    runs = _runs(Ranges(extents))
+    start = len(_headers(round_up(size, GIB), [*runs, (round_up(size, GIB), 0)]))
+    for offset, length in runs:
+        if start <= at < start + length:
+            return offset + at - start
+        start += length
+    return None
+
+
+def _runs(ranges: Ranges) -> list[tuple[int, int]]:
+    """What of a disk is no hole: offsets and lengths."""
+    return [(first * UNIT, min(count * UNIT, ranges.size - first * UNIT)) for first, count in ranges.used(UNIT)]
 
 
 def _headers(size: int, runs: list[tuple[int, int]]) -> bytes:

@@ -50,8 +50,8 @@ class BuildOptions:
     `sbom`: what says what is in a machine: nothing, SPDX, or CycloneDX besides; `sbom_output`: where SPDX's
     lies in it; `supplier`: who makes it, for these.  `provenance`: say where outputs come
     from; `key`: the file with the private key this is signed with.
-    `trust` ignore: what specs want verified is not.
-    from.  `lock`: the machine carries what it was built from, so that it can be built again.
+    `trust` ignore: what specs want verified is not.  `lock`: the machine carries what it was built from, so that it can
+    be built again.
     """
 
     machines: tuple[tuple[Path, ...], ...]

@@ -108,14 +108,20 @@ def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: D
     return Finder(store, sources, Platform("linux", options.arch), listen)
 
 
+def find_images(specs: Iterable[Spec], gathering: Gathering) -> None:
+    """Find every image of the specs, and that of boot loaders; SpecError names those that are missing."""
+    bootloader = gathering.bootloader
+    with ThreadPoolExecutor(8) as pool:
+        gathering.find_images([image_origins(spec) for spec in specs], pool)
+        gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
+
+
 def _plan(
     specs: list[tuple[Spec, Lock | None]], gathering: Gathering, options: BuildOptions, watch: Watch
 ) -> Iterable[Graph]:
     """The graph of each machine."""
     bootloader = gathering.bootloader
-    with ThreadPoolExecutor(8) as pool:
-        gathering.find_images([image_origins(spec) for spec, _ in specs], pool)
-        gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
+    find_images((spec for spec, _ in specs), gathering)
     style = Style(
         options.compression,
         options.profile,

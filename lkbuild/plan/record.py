@@ -187,6 +187,7 @@ def named_images(spec: Spec) -> Iterator[tuple[str, ImageName]]:
 
 def _images(at: Iterable[tuple[str, ImageName]], machine: MachinePlan) -> Iterator[RecordedImage]:
     whole = {f"volumes[{n}]": volume.name for n, volume in enumerate(machine.spec.volumes) if volume.format == "oci"}
+    written = _written(machine.spec)
     found: dict[tuple[str, Digest], list[str]] = {}
     for place, name in at:
         if not isinstance(name, Reference):
@@ -196,12 +197,24 @@ def _images(at: Iterable[tuple[str, ImageName]], machine: MachinePlan) -> Iterat
             layout = machine.materials.layouts[whole[place]]
             title, reference = layout.images[0].name if layout.images else None, name
         else:
-            title = machine.materials.images[name].name
-            reference = replace(name, digest=None) if name.tag else name
+            # Elsewhere a digest that a lock gave changes nothing, and what the spec itself says tells images apart.
+            title, reference = machine.materials.images[name].name, written.get(place, name)
         digest = name.digest if title is None else title.index or title.manifest
         if digest is not None:
             found.setdefault((str(reference), digest), []).append(place)
     return (RecordedImage(tuple(places), reference, digest) for (reference, digest), places in found.items())
+
+
+def _written(spec: Spec) -> dict[str, Reference]:
+    """The references of a spec as its files have them, by place: what a lock added is not among it."""
+    document = json.loads(spec.written)
+    found: dict[str, Reference] = {}
+    for place, name in named_images(spec):
+        if isinstance(name, Reference):
+            holder = document[place.partition("[")[0]]
+            text = holder["image"] if place == "kernel" else holder[int(place.rstrip("]").partition("[")[2])]
+            found[place] = Reference.parse(text if isinstance(text, str) else text["image"])
+    return found
 
 
 def _packages(at: Iterable[tuple[str, ImageName]], machine: MachinePlan) -> Iterator[RecordedPackage]:

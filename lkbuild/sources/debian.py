@@ -26,6 +26,8 @@ from lkbuild.packages.closure import Listed, closure, parse_uri_line
 from lkbuild.packages.debian import Deb, DebianRequest
 
 HELPER = "/usr/lib/apt/apt-helper"
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:-]*")
 _UNKNOWN = re.compile(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate")
 # Hooks of the host's configuration are for the host's own state; of the indexes only the lists of packages are wanted.
 _CONFIG = """\
@@ -80,6 +82,23 @@ class Apt:
             listed = self._listed(arguments, request)
             stanzas = self._stanzas(arguments, listed)
         return closure(request, listed, stanzas)
+
+    def address(self, deb: Deb, architecture: str, say: Callable[[str], None] = lambda text: None) -> str:
+        """Where the host's sources have this version of a package; ImageError, in apt's words, where they have not."""
+        if not _NAME.fullmatch(deb.name) or not _VERSION.fullmatch(deb.version):
+            raise ImageError(f"{deb.name!r:.100} {deb.version!r:.100} is no Debian package's name and version")
+        directory = self._state / architecture
+        with _locked(directory):
+            arguments = self._arguments(directory, architecture)
+            if not self._is_current(directory, arguments):
+                say(f"fetching the lists of Debian packages for {architecture}")
+                self._update(directory, arguments)
+            command = [*arguments, "-q", "--print-uris", "download", "--", f"{deb.name}={deb.version}"]
+            text = self._run(self._program, command)
+        found = [parse_uri_line(line).uri for line in text.splitlines() if line.startswith("'")]
+        if not found:
+            raise ImageError(f"apt knows no {deb.name} {deb.version}")
+        return found[0]
 
     def _arguments(self, directory: Path, architecture: str) -> list[str]:
         """Options every call has; the directories apt wants are made."""

@@ -17,7 +17,7 @@ ROWS = [
     {"store", "sources", "tools"},
     {"steps"},
     {"engine"},
-    {"machine", "report", "dev"},
+    {"machine", "rebuild", "report", "dev"},
     {"cli", "dodo", "__main__"},
 ]
 """Each row may import itself and the rows above it in this list."""

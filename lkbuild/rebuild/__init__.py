@@ -1,0 +1,1 @@
+"""Building a finished image again from the record it carries, and comparing."""

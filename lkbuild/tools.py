@@ -1,4 +1,4 @@
-"""The door to programs that steps have work done by; so far that is `mksquashfs`.
+"""The door to programs: `mksquashfs`, by which a step has work done, and `unsquashfs`, which reads that back.
 
 What a program writes depends on its version and on those of the libraries that compress for it.  They are part of the
 step's params, so that machines with other versions do not take each other's results for their own.
@@ -100,6 +100,21 @@ def feed(program: Program, arguments: Sequence[str], environment: Mapping[str, s
             said.seek(max(said.seek(0, os.SEEK_END) - _SAID, 0))
             text = said.read().decode("utf-8", "replace").strip() or "it said nothing"
             raise ToolError(f"{program.path.name} failed with status {status}: {text}")
+
+
+def squashed_file(image: Path, name: str, most: int) -> bytes | None:
+    """A file of a SquashFS, None where it has none of this name; ToolError where it cannot be read, or is too large."""
+    found = shutil.which("unsquashfs")
+    if found is None:
+        raise ToolError(f"{image} is a SquashFS, and the program unsquashfs is not installed", _INSTALL)
+    argv = [found, "-cat", str(image.absolute()), name]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with cast(BinaryIO, process.stdout) as pipe:
+            data = pipe.read(most + 1)
+        if len(data) > most:
+            process.kill()
+            raise ToolError(f"{name} of {image} has more than {most} bytes, which is not believable")
+        return data if process.wait() == 0 and data else None
 
 
 def _output(argv: Sequence[str]) -> str:

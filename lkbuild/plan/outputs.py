@@ -13,7 +13,7 @@ from lkbuild.plan.beside import beside
 from lkbuild.plan.budget import budget_of
 from lkbuild.plan.graph import Graph, Output, OutputFile
 from lkbuild.plan.machine import MachinePlan, Materials, Style
-from lkbuild.plan.possible import BIOS
+from lkbuild.plan.possible import BIOS, sized
 from lkbuild.plan.root_disk import root_disk, root_initrd
 from lkbuild.plan.root_kinds import RootType
 from lkbuild.plan.rootfs import cmdline_file, docker, initrd, kernel_file, oci_layout, tar
@@ -68,9 +68,12 @@ def _own_style(style: Style, format: Format) -> Style:
 
     For the machine carries the style: building an ISO too would make another initrd.
     """
-    if not format.loaders:
-        style = replace(style, bootloader=None, size=None)
-    return style if format.mksquashfs else replace(style, mksquashfs="")
+    return replace(
+        style,
+        bootloader=style.bootloader if format.loaders else None,
+        size=style.size if sized([format.name]) else None,
+        mksquashfs=style.mksquashfs if format.mksquashfs else "",
+    )
 
 
 def known_format(name: str) -> Format:

@@ -70,7 +70,11 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class RecordedStyle:
-    """The options bytes depend on.  `sbom` is where the machine has its SBOM, None for nowhere."""
+    """The options bytes depend on.
+
+    `sbom` is where the machine has its SBOM, None for nowhere; `mksquashfs` the version of the program, where a format
+    needs it.
+    """
 
     arch: str
     compression: str
@@ -79,6 +83,7 @@ class RecordedStyle:
     size: int | None
     sbom: str | None
     supplier: str
+    mksquashfs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +251,7 @@ def _style(style: Style) -> RecordedStyle:
         style.size,
         sbom,
         style.supplier if sbom else "",
+        style.mksquashfs,
     )
 
 

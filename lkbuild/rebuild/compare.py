@@ -71,6 +71,8 @@ class Difference:
 def compare(file: OutputFile, path: Path, session: Session) -> tuple[Difference, ...]:
     """How the file, or the directory, at `path` differs from what the session made; nothing where it does not."""
     blob, store = session.blob(file.step, file.output), session.place.store
+    if file.optional and not blob.size and not path.exists():
+        return ()
     if not file.tree:
         recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
         found = _compared(path, path.name, recipe, file, session)
@@ -135,7 +137,7 @@ class _Locating:
         if step.kind == "converted":
             return self._inside(step)
         if output != "segment":
-            return step.name, output
+            return step.name, _named(output)
         actual = self._regions(extent)
         store = self.session.place.store
         stored = extent.offset + at - offset
@@ -200,11 +202,16 @@ class _Unpacked(_Locating):
             return self.file.step, ""
         step, output = self._made(extent)
         if output != "segment":
-            return step.name, output
+            return step.name, _named(output)
         store = self.session.place.store
         stored = extent.offset + at - offset
         opened = lambda: store.open_blob(extent.digest)  # noqa: E731
         return step.name, member_at(opened, lambda: cast(BinaryIO, io.BytesIO()), stored, False)
+
+
+def _named(output: str) -> str:
+    """What an output that is a file of the machine is called: a kernel, a boot loader's file; "" for any other."""
+    return "" if output in ("file", "recipe", "tree") else output
 
 
 def _extent_at(recipe: Recipe, at: int) -> tuple[int, Extent | None]:

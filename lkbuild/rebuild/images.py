@@ -109,12 +109,14 @@ _MAGIC: tuple[tuple[int, bytes, tuple[str, ...]], ...] = (
     (0, b"KDMV", ("vmdk",)),
     (0, b"vhdxfile", ("vhdx",)),
     (0, b"conectix", ("dynamic-vhd",)),
+    (0, b"hsqs", ("kernel+squashfs",)),
+    (1024, b"\xe2\xe1\xf5\xe0", ("kernel+erofs",)),
     (0, b"MZ", ("uki",)),
     (0, b"070701", ("kernel+initrd",)),
     (0, b"\x28\xb5\x2f\xfd", ("kernel+initrd",)),
     (0, b"\x1f\x8b", ("kernel+initrd", "gcp")),
     (257, b"ustar", ("tar", "docker", "tar-kernel-initrd", "rpi3")),
-    (0x8001, b"CD001", ("iso-hybrid", "iso-bios", "iso-efi")),
+    (0x8001, b"CD001", ("iso-hybrid", "iso-bios", "iso-efi", "iso-efi-initrd", "kernel+iso")),
     (510, b"\x55\xaa", ("raw-bios", "raw-efi", "raw-hybrid", "aws", "vhd")),
 )
 """Where a format's magic stands, and which formats have it."""

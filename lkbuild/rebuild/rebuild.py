@@ -19,12 +19,13 @@ from lkbuild.engine.outputs import write
 from lkbuild.engine.prepare import find_images
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
-from lkbuild.errors import LkbuildError
+from lkbuild.errors import LkbuildError, Origin
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, Output, merge
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.machine import Materials, Style
-from lkbuild.plan.outputs import FORMATS, plan
+from lkbuild.plan.outputs import FORMATS, Format, plan
+from lkbuild.plan.possible import Asked, problems, sized
 from lkbuild.plan.record import Record
 from lkbuild.rebuild.compare import Difference, compare
 from lkbuild.rebuild.contents import find, wanted
@@ -34,6 +35,7 @@ from lkbuild.rebuild.workspace import Workspace, lay_out
 from lkbuild.sources import Daemon, Source, open_path
 from lkbuild.sources.debian import Apt
 from lkbuild.store import Store
+from lkbuild.tools import mksquashfs
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +137,23 @@ def _graphs(record: Record, workspace: Workspace, gathering: Gathering) -> list[
     """The graph of each format that can be made of this machine; paths of outputs are below `/`."""
     find_images([workspace.spec], gathering)
     materials = gathering.materials(workspace.spec, workspace.lock, Watch())
-    found, problem = list[Graph](), None
-    for name, format in FORMATS.items():
-        # A record with boot loaders is of a medium, one without of a format that needs none.
-        if format.loaders != (workspace.bootloader is not None):
-            continue
-        try:
-            found.append(_graph(record, workspace, materials, name))
-        except LkbuildError as error:
-            problem = error
-    if not found and problem is not None:
-        raise problem
-    return found
+    return [
+        _graph(record, workspace, materials, name)
+        for name, format in FORMATS.items()
+        if _may_be(record, workspace, format)
+    ]
+
+
+def _may_be(record: Record, workspace: Workspace, format: Format) -> bool:
+    """Whether a machine with this record may be of a format: the record has what it depends on, and nothing else."""
+    style, loaders = record.style, workspace.bootloader is not None
+    asked = Asked(((format.name, Origin(record.name)),), style.arch, style.size, loaders)
+    return (
+        format.loaders == loaders
+        and format.mksquashfs == bool(style.mksquashfs)
+        and (style.size is None or bool(sized([format.name])))
+        and not problems(workspace.spec, asked)
+    )
 
 
 def _graph(record: Record, workspace: Workspace, materials: Materials, format: str) -> Graph:
@@ -158,6 +165,7 @@ def _graph(record: Record, workspace: Workspace, materials: Materials, format: s
         style.arch,
         workspace.bootloader,
         style.size,
+        mksquashfs().version if style.mksquashfs else "",
         "no" if style.sbom is None else "spdx",
         style.sbom or "",
         style.supplier,

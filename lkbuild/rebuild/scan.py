@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import ArchiveError, LkbuildError
-from lkbuild.plan.record import HEAD_BYTES, MARK, PATH, Record, decode, stated
+from lkbuild.plan.record import HEAD_BYTES, MARK, MAX_BYTES, PATH, Record, decode, stated
 from lkbuild.rebuild import media
+from lkbuild.tools import squashed_file
 
 _TRIES = 16
 """How many damaged records are looked at before a file is given up: each may cost the hashing of megabytes."""
@@ -31,6 +32,8 @@ def record_of(path: Path) -> Record | None:
     """
     try:
         found = list(scan(media.plain(path)))
+        if not found and (squashed := _squashed(path)) is not None:
+            found = list(scan([(0, squashed)]))
         if not found and (pieces := media.unpacked(path)) is not None:
             found = _unpacked(pieces)
     except OSError as error:
@@ -46,6 +49,14 @@ def record_of(path: Path) -> Record | None:
     return None
 
 
+def _squashed(path: Path) -> bytes | None:
+    """The record's file in a SquashFS; None in anything else."""
+    with path.open("rb") as file:
+        if file.read(4) != b"hsqs":
+            return None
+    return squashed_file(path, PATH, MAX_BYTES + 2 * HEAD_BYTES)
+
+
 def _unpacked(pieces: Iterator[media.Piece]) -> list[Found]:
     """What is found until the medium ends or turns out to be none (an initrd begins as a compressed file does)."""
     found: list[Found] = []
@@ -57,7 +68,7 @@ def _unpacked(pieces: Iterator[media.Piece]) -> list[Found]:
     return found
 
 
-def scan(pieces: Iterator[media.Piece]) -> Iterator[Found]:
+def scan(pieces: Iterable[media.Piece]) -> Iterator[Found]:
     """Every record in the pieces of a file, one after the other; a record whose pieces lie apart is none."""
     buffer, base, tries = b"", 0, 0
     for at, piece in pieces:

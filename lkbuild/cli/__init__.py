@@ -25,6 +25,7 @@ VERBS = {
     "affected": "name the specs that changes since a revision reach",
     "report": "write what a build did, and what is in its image, as one HTML file",
     "rebuild": "build a finished image again from what it carries, and compare",
+    "audit": "make a sample of the cache's results again, and compare",
     "cache": "see, shrink and check the cache, carry it elsewhere: ls, gc, verify, export, import",
     "schema": "print the JSON schema of specs",
     "version": "print the version",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lkbuild.cli.flags import Command, Flag, Given
 from lkbuild.cli.project import registry
 from lkbuild.engine.arguments import cache
-from lkbuild.engine.events import Told
+from lkbuild.engine.events import Compared, Told
 from lkbuild.engine.project import Show
 from lkbuild.engine.report import Failed
 from lkbuild.errors import LkbuildError, UsageError
@@ -48,13 +48,11 @@ def work(given: Given, show: Show) -> int:
 def _told(rebuilt: Rebuilt, show: Show) -> bool:
     """Tell the verdicts; returns whether all is identical."""
     for verdict in rebuilt.verdicts:
-        if verdict.differences:
-            lines = "\n".join(f"  {each.words()}" for each in verdict.differences)
-            error = LkbuildError(f"{verdict.machine}, {verdict.format}: built again, it is another\n{lines}")
-            show(Failed(error))
-        else:
-            names = ", ".join(path.name for path in verdict.files)
-            show(Told(f"{verdict.machine}, {verdict.format}: identical ({names})"))
+        said = tuple(each.words() for each in verdict.differences)
+        show(Compared(verdict.machine, verdict.format, tuple(path.name for path in verdict.files), said))
+        if said:
+            lines = "".join(f"\n  {text}" for text in said)
+            show(Failed(LkbuildError(f"{verdict.machine}, {verdict.format}: built again, it is another{lines}")))
     if rebuilt.excepted:
         show(Told(f"not built from files, since a Dockerfile makes them: {', '.join(rebuilt.excepted)}"))
     return not any(verdict.differences for verdict in rebuilt.verdicts)

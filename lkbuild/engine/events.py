@@ -79,7 +79,32 @@ class Contains:
     purl: str
 
 
-Event = Started | Progressed | Finished | Writing | Wrote | Said | Told | Contains
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A finished image was laid beside what its record makes; `differences` are told in words, none where identical."""
+
+    machine: str
+    format: str
+    files: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A result of the cache was made again: the step and its key, and how that came out.
+
+    `outputs`: those that are others now, for `differs`.  `reason`: why it could not be made again, for `skipped`.
+    """
+
+    step: str
+    kind: str
+    key: str
+    outcome: Literal["same", "differs", "damaged", "skipped"]
+    outputs: tuple[str, ...] = ()
+    reason: str = ""
+
+
+Event = Started | Progressed | Finished | Writing | Wrote | Said | Told | Contains | Compared | Checked
 Listener = Callable[[Event], None]
 
 

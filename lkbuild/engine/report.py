@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
-from lkbuild.engine.events import Event, Finished, Progressed, Said, Started, Told, Wrote
+from lkbuild.engine.events import Checked, Compared, Event, Finished, Progressed, Said, Started, Told, Wrote
 from lkbuild.errors import LkbuildError, SpecError
 
 
@@ -122,6 +122,10 @@ def words(report: Report, verbose: bool = False) -> Iterator[str]:
             yield f"warning: {text}"
         case Told(text):
             yield text
+        case Compared(machine, format, files, ()):
+            yield f"{machine}, {format}: identical ({', '.join(files)})"
+        case Checked(step, _, key, outcome, _, reason) if verbose:
+            yield f"{step} ({key[:12]}): {outcome}{f', {reason}' if reason else ''}"
         case Wrote(_, path, size):
             yield f"wrote {path} ({size_words(size)})"
         case Failed(error, _):

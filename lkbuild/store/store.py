@@ -28,7 +28,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
@@ -51,7 +51,7 @@ class Store:
         self._scratch = Scratch(root / "tmp")
 
     @classmethod
-    def open(cls, root: Path) -> Store:
+    def open(cls, root: Path) -> Self:
         """The store at `root`, made if it is not there; StoreError where that cannot be.
 
         A store that can only be read will do as long as everything asked of it is in it.
@@ -85,6 +85,10 @@ class Store:
 
     def path(self, digest: Digest) -> Path:
         """Where a blob lies, or would lie.  What is there must not be written to."""
+        return self.own_path(digest)
+
+    def own_path(self, digest: Digest) -> Path:
+        """Where a blob is put that comes into this store."""
         return self.root / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
 
     def has(self, blob: Blob) -> bool:
@@ -153,7 +157,7 @@ class Store:
 
     def _take(self, path: Path, blob: Blob) -> None:
         """Rename `path`, whose digest is known, to its place."""
-        target = self.path(blob.digest)
+        target = self.own_path(blob.digest)
         with doing(f"writing {blob.digest} to the cache {self.root}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o444)

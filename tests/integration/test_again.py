@@ -38,10 +38,13 @@ AMD64 = [name for name in FORMATS if name != "rpi3"]
 """NB: those of one file name are built into directories of their own."""
 
 
+KERNEL_BYTES = bzimage(gzip.compress(ELF, mtime=0))
+
+
 def kernel_layer() -> bytes:
     module = "lib/modules/6.1.0/kernel/fs/own.ko"
     tar = gzip.decompress(layer([(module, noise(5000, 7)), ("lib/modules/6.1.0/modules.dep", b"kernel/fs/own.ko:\n")]))
-    return layer([("kernel", bzimage(gzip.compress(ELF, mtime=0))), ("kernel.tar", tar)])
+    return layer([("kernel", KERNEL_BYTES), ("kernel.tar", tar)])
 
 
 def bootable(root: Path) -> Machine:
@@ -227,7 +230,7 @@ DAMAGE = [
         ["m.qcow2 differs from byte", "bytes, not"],
     ),
     (
-        "a kernel in a compressed disk", "vmdk", "m.vmdk", lambda p: flipped(p, b"HdrS", 2000),
+        "a kernel in a compressed disk", "vmdk", "m.vmdk", lambda p: flipped(p, KERNEL_BYTES[-50000:-49980]),
         ["the kernel"],
     ),
     (

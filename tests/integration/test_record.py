@@ -136,7 +136,6 @@ def _sections(text: str) -> list[list[str]]:
 CHANGES = [
     ("an option that counts", {"profile": "release"}, lambda r: r.style.profile == "release"),
     ("an SBOM in the machine", {"sbom": "spdx"}, lambda r: r.style.sbom == "sbom.spdx.json"),
-    ("a size, which no tar has", {"size": 2048}, lambda r: r.style.size is None),
     ("a boot loader, which no tar has", {"bootloader": "@pkg:./own"}, lambda r: not _at(r, "bootloader")),
 ]
 

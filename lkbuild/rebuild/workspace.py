@@ -22,6 +22,7 @@ from lkbuild.plan.images import PackageFiles
 from lkbuild.plan.record import BOOTLOADER, Record, check_entries, named_images
 from lkbuild.reference import Reference
 from lkbuild.spec.load import load
+from lkbuild.spec.metadata import printable
 from lkbuild.spec.model import ImageName, PackageDir, Spec
 
 _PLACE = re.compile(r"([a-z]+)\[(\d{1,6})\]")
@@ -66,6 +67,8 @@ def _laid_out(record: Record, files: Mapping[Digest, Path], directory: Path) -> 
         packages[text] = each.package.name
     for image in record.images:
         names.update(dict.fromkeys(image.at, str(Reference.parse(image.reference))))
+    if unnamed := _unnamed(document, names):
+        raise ValueError(f"nothing is said of the image of {', '.join(unnamed):.200}")
     written = _images(document, names)
     sources = {each.number: each.digest for each in record.files}
     for number, file in enumerate(document.get("files", [])):
@@ -75,7 +78,7 @@ def _laid_out(record: Record, files: Mapping[Digest, Path], directory: Path) -> 
                 (directory / "sources").mkdir(exist_ok=True)
                 shutil.copyfile(files[sources[number]], directory / "sources" / str(number))
     path = directory / "machine.yml"
-    path.write_text(json.dumps(document), "utf-8")
+    path.write_text(printable(json.dumps(document, ensure_ascii=False)), "utf-8")
     spec = replace(load([path], name=_name(record.name)), written=record.spec)
     debian = {each.package.request: each.package.debs for each in record.packages}
     pins = {Reference.parse(image.reference): image.digest for image in record.images}
@@ -106,6 +109,19 @@ def _images(document: Any, names: Mapping[str, str]) -> dict[str, str]:
     return before
 
 
+def _unnamed(document: Any, names: Mapping[str, str]) -> list[str]:
+    """The places of images that the record says nothing of.
+
+    NB: of these the spec alone would say what is meant, and a `@pkg:` there would be a directory of this machine.
+    """
+    places = ["kernel"] if document.get("kernel") else []
+    places += [f"init[{n}]" for n, _ in enumerate(document.get("init") or [])]
+    for section in ("volumes", "onboot", "onshutdown", "services"):
+        entries = enumerate(document.get(section) or [])
+        places += [f"{section}[{n}]" for n, entry in entries if section != "volumes" or entry.get("image")]
+    return [place for place in places if place not in names]
+
+
 def _place(document: Any, place: str) -> tuple[Any, str | int]:
     """Where in a spec's document the image of a place stands."""
     match = _PLACE.fullmatch(place)
@@ -122,11 +138,7 @@ def _renamed(spec: Spec, written: Mapping[str, str]) -> Spec:
     texts = {place: written.get(place) for place, _ in named_images(spec)}
 
     def named(place: str, name: Any) -> Any:
-        if not isinstance(name, PackageDir):
-            if place not in written and name is not None:
-                raise ValueError(f"nothing is said of the image of {place}")
-            return name
-        return PackageDir(name.path, texts[place] or name.text)
+        return PackageDir(name.path, texts[place] or name.text) if isinstance(name, PackageDir) else name
 
     def entries(section: str) -> Any:
         found = enumerate(getattr(spec, section))
@@ -161,4 +173,4 @@ def _package(package: PackageFiles, files: Mapping[Digest, Path], directory: Pat
     if build.is_symlink() or (build.exists() and not package.dockerfile):
         raise ValueError(f"{package.name!r:.100} has a build.yml among its files")
     if not build.exists():
-        build.write_text(package.build, "utf-8")
+        build.write_text(printable(package.build), "utf-8")

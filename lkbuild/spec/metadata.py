@@ -132,7 +132,11 @@ def _text(text: str) -> str:
     """A text without quotes where nobody could take it for something else, otherwise in double quotes, as JSON."""
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and isinstance(resolve(text), str):
         return text
-    quoted = json.dumps(text, ensure_ascii=False)
+    return printable(json.dumps(text, ensure_ascii=False))
+
+
+def printable(quoted: str) -> str:
+    """JSON as YAML takes it too: what cannot be printed escaped, each character by itself and not as a pair."""
     return "".join(c if c.isprintable() else _escape(c) for c in quoted)
 
 

@@ -20,12 +20,14 @@ from lkbuild.errors import ImageError, LkbuildError, StoreError, UsageError
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.reference import Reference
+from lkbuild.sources.signatures import Looked
 from lkbuild.steps.work import Progress, Work
 from lkbuild.store import Blob, Result, Store
 from lkbuild.store.layered import LayeredStore
 from lkbuild.store.steps import recorded_step
+from lkbuild.trust.judge import Candidate
 
-FETCHED = frozenset({"pull", "deb", "dockerfile"})
+FETCHED = frozenset({"pull", "deb", "dockerfile", "verify"})
 """Kinds whose results come from somewhere else: they are checked whenever they come, and nothing makes them again."""
 
 _SAMPLE = re.compile(r"(\d{1,9})(%?)")
@@ -65,6 +67,10 @@ class Indoors:
     def fetch_file(self, uri: str, blob: Blob, into: Path, progress: Progress) -> None:
         """See `steps.work.Doors`."""
         raise ImageError(f"{uri}: an audit fetches nothing")
+
+    def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
+        """See `steps.work.Doors`."""
+        raise ImageError(f"{reference}: an audit looks for no signatures")
 
     def build_dockerfile(self, params: DockerfileBuild, work: Work) -> None:
         """See `steps.work.Doors`."""

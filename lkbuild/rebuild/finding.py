@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import step_key
 from lkbuild.reference import Reference
 from lkbuild.sources import Image, Images, Source, debian
+from lkbuild.sources.signatures import Looked
 from lkbuild.steps.work import Progress, Work
 from lkbuild.store import Blob, Store
+from lkbuild.trust.judge import Candidate
 
 
 class PinnedFinder(Finder):
@@ -112,6 +114,10 @@ class PinnedDoors:
                 f"{_called(deb)} was not found\n  {looked}\n  the host's apt: {error.message}",
                 "archives drop old versions: name a cache that has it, or a snapshot of the archive in apt's sources",
             ) from error
+
+    def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
+        """The signatures of an image.  NB: a record asks for none, for it has each image's digest."""
+        return self.out.signatures(reference, digest)
 
     def build_dockerfile(self, params: DockerfileBuild, work: Work) -> None:
         """An image of a Dockerfile as the cache has it, else built by the daemon."""

@@ -13,7 +13,7 @@ from lkbuild.engine.doors import WayOut
 from lkbuild.engine.events import Listener, Said, Told
 from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Sources
-from lkbuild.engine.materials import Gathering
+from lkbuild.engine.materials import Gathering, Terms
 from lkbuild.engine.options import Pull
 from lkbuild.engine.outputs import write
 from lkbuild.engine.prepare import find_images
@@ -136,7 +136,7 @@ def _place(
 def _graphs(record: Record, workspace: Workspace, gathering: Gathering) -> list[Graph]:
     """The graph of each format that can be made of this machine; paths of outputs are below `/`."""
     find_images([workspace.spec], gathering)
-    materials = gathering.materials(workspace.spec, workspace.lock, Watch())
+    materials = gathering.materials(workspace.spec, Terms(workspace.lock, Watch()))
     return [
         _graph(record, workspace, materials, name)
         for name, format in FORMATS.items()

@@ -231,14 +231,17 @@ def _packages(at: Iterable[tuple[str, ImageName]], machine: MachinePlan) -> Iter
             kept[name.path] = machine.materials.packages[name]
     for path, places in found.items():
         package = kept[path]
-        debs = tuple(replace(deb, uri=place_of(deb)) for deb in package.debs)
+        debs = tuple(replace(deb, uri=file_name(deb)) for deb in package.debs)
         yield RecordedPackage(tuple(places), replace(package, debs=debs))
 
 
-def place_of(deb: Deb) -> str:
-    """Where a Debian package lies below its archive's pool, or its file's name alone: no word of the mirror."""
-    _, pool, path = deb.uri.rpartition("/pool/")
-    return f"pool/{path}" if pool else deb.uri.rpartition("/")[2]
+def file_name(deb: Deb) -> str:
+    """What a Debian package's file is called (deb(7)).
+
+    NB: not where it lies.  One file lies at several places of an archive and its mirrors, each written in its own way,
+    so that two users would have two records of one machine.
+    """
+    return f"{deb.name}_{deb.version.partition(':')[2] or deb.version}_{deb.architecture}.deb"
 
 
 def _style(style: Style) -> RecordedStyle:

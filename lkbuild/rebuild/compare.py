@@ -20,6 +20,8 @@ from lkbuild.store import Store
 from lkbuild.store.recipe import Recipe, Tree, whole
 
 _CHUNK = 1 << 20
+_PLACED = frozenset({"tree", "bundle", "volume", "layout"})
+"""Steps that are called by a place of the spec, by the first part of their names."""
 _PARTS = {
     "files": "the files section",
     "record": "the record of the build",
@@ -32,7 +34,7 @@ _PARTS = {
     "firmware": "the boot loaders",
     "text": "the command line",
 }
-"""What a step makes that is of the machine as a whole, by the first part of the step's name."""
+"""What other steps make, by the first part of their names; anything else is the medium around the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Difference:
     def owner(self) -> str:
         """Whose the bytes are: a place of the spec (`services/web`, `init/0`), or what of the machine they are."""
         kind, _, place = self.step.partition(":")
-        return _PARTS.get(kind.removesuffix(".tar"), place or self.step)
+        kind = kind.removesuffix(".tar")
+        return place if kind in _PLACED else _PARTS.get(kind, "the medium")
 
     def words(self) -> str:
         """The difference in a sentence."""
@@ -75,48 +78,60 @@ def compare(file: OutputFile, path: Path, session: Session) -> tuple[Difference,
         return ()
     if not file.tree:
         recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
-        found = _compared(path, path.name, recipe, file, session)
-        return () if found is None else (found,)
+        return _compared(path, path.name, recipe, file, session)
     tree = Tree.decode(store.read(blob.digest))
-    pairs = ((name, _compared(path / name, name, recipe, file, session)) for name, recipe in tree.files.items())
-    return tuple(each for _, each in pairs if each is not None)
+    pairs = (_compared(path / name, name, recipe, file, session) for name, recipe in tree.files.items())
+    return tuple(each for found in pairs for each in found)
 
 
-def _compared(path: Path, name: str, recipe: Recipe, file: OutputFile, session: Session) -> Difference | None:
+def _compared(path: Path, name: str, recipe: Recipe, file: OutputFile, session: Session) -> tuple[Difference, ...]:
+    """The first difference; and the first in a file of the machine, where it is not that."""
+    store = session.place.store
     try:
-        found = path.stat().st_size
-        at = first_difference(recipe, session.place.store, path)
+        size = path.stat().st_size
+        at = first_difference(recipe, store, path)
+        if at is None:
+            return ()
+        places = [at]
+        if not isinstance(_extent_at(recipe, at)[1], Slice):
+            inside = first_difference(recipe, store, path, Slice)
+            places += [] if inside is None else [inside]
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Difference(name, None)
-    if at is None:
-        return None
-    step, member = _Locating(recipe, session, path, file).owner(at)
-    return Difference(name, at, found, recipe.size, step, member)
+        return (Difference(name, None),)
+    locating = _Locating(recipe, session, path, file)
+    return tuple(Difference(name, place, size, recipe.size, *locating.owner(place)) for place in places)
 
 
-def first_difference(recipe: Recipe, store: Store, path: Path) -> int | None:
-    """The first byte in which the file at `path` is not as the recipe says, or at which either of them ends."""
+def first_difference(recipe: Recipe, store: Store, path: Path, kind: type[Extent] | None = None) -> int | None:
+    """The first byte in which the file at `path` is not as the recipe says, or at which either of them ends.
+
+    `kind`: of those extents alone.
+    """
     at = 0
     with path.open("rb") as actual:
-        for wanted in _bytes(recipe, store):
-            found = actual.read(len(wanted))
-            if found != wanted:
-                return at + first_other(wanted, found)
-            at += len(wanted)
-        return at if actual.read(1) else None
+        for extent in recipe.extents:
+            if kind is not None and not isinstance(extent, kind):
+                at += extent.length
+                continue
+            actual.seek(at)
+            for wanted in _bytes(extent, store):
+                found = actual.read(len(wanted))
+                if found != wanted:
+                    return at + first_other(wanted, found)
+                at += len(wanted)
+        return at if kind is None and actual.read(1) else None
 
 
-def _bytes(recipe: Recipe, store: Store) -> Iterator[bytes]:
-    for extent in recipe.extents:
-        match extent:
-            case Data(data):
-                yield data
-            case Zeros(length):
-                yield from (bytes(min(_CHUNK, length - n)) for n in range(0, length, _CHUNK))
-            case Slice(digest, offset, length):
-                with store.open_blob(digest) as blob:
-                    blob.seek(offset)
-                    yield from (blob.read(min(_CHUNK, length - n)) for n in range(0, length, _CHUNK))
+def _bytes(extent: Extent, store: Store) -> Iterator[bytes]:
+    match extent:
+        case Data(data):
+            yield data
+        case Zeros(length):
+            yield from (bytes(min(_CHUNK, length - n)) for n in range(0, length, _CHUNK))
+        case Slice(digest, offset, length):
+            with store.open_blob(digest) as blob:
+                blob.seek(offset)
+                yield from (blob.read(min(_CHUNK, length - n)) for n in range(0, length, _CHUNK))
 
 
 @dataclass(frozen=True, slots=True)

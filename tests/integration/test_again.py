@@ -230,6 +230,11 @@ DAMAGE = [
         ["m.qcow2 differs from byte", "bytes, not"],
     ),
     (
+        "a disk's identity and a file on it", "qcow2-bios", "m.qcow2",
+        lambda p: (flipped(p, KERNEL_BYTES[-50000:-49980]), flipped(p, b"QFI\xfb", 30)),
+        ["in the medium", "in the kernel (step kernel:docker.io/again/kernel:1)"],
+    ),
+    (
         "a kernel in a compressed disk", "vmdk", "m.vmdk", lambda p: flipped(p, KERNEL_BYTES[-50000:-49980]),
         ["the kernel"],
     ),

@@ -28,7 +28,7 @@ from lkbuild.plan.record import (
     RecordedStyle,
     check_entries,
     decode,
-    place_of,
+    file_name,
 )
 from lkbuild.rebuild import media
 from lkbuild.rebuild.scan import record_of, scan
@@ -78,10 +78,13 @@ def test_it_comes_back() -> None:
     assert sealed(document()) == TEXT
 
 
-def test_where_a_debian_package_lies_says_nothing_of_the_mirror() -> None:
-    deb = Deb("a", "1", "all", DIGEST, 1, "http://mirror.example/debian/pool/main/a/a_1_all.deb")
-    assert place_of(deb) == "pool/main/a/a_1_all.deb"
-    assert place_of(dataclasses.replace(deb, uri="file:/home/somebody/a_1_all.deb")) == "a_1_all.deb"
+def test_a_debian_packages_file_says_nothing_of_the_mirror() -> None:
+    deb = Deb(
+        "a", "2:1+b~rc", "all", DIGEST, 1, "http://mirror.example/debian/pool/updates/main/a/a_1%2bb%7erc_all.deb"
+    )
+    assert file_name(deb) == "a_1+b~rc_all.deb"
+    assert file_name(dataclasses.replace(deb, uri="file:/home/somebody/x.deb", version="1")) == "a_1_all.deb"
+    assert file_name(dataclasses.replace(deb, uri=file_name(deb))) == file_name(deb), "the same when it is read again"
 
 
 # -- finding it --------------------------------------------------------------------------------------------------------

@@ -136,12 +136,17 @@ def _bytes(extent: Extent, store: Store) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _Locating:
-    """A file at `path` that is not as `recipe`, which is the output `file` of a session."""
+    """A file at `path` that is not as `recipe`, which is the output `file` of a session.
+
+    Not `plain`: it holds the recipe's bytes compressed.  Then the segment as it should be alone tells which file of it
+    differs.
+    """
 
     recipe: Recipe
     session: Session
     path: Path
     file: OutputFile
+    plain: bool = True
 
     def owner(self, at: int) -> tuple[str, str]:
         """The step that made byte `at`, and the file it is of."""
@@ -149,18 +154,17 @@ class _Locating:
         if not isinstance(extent, Slice):
             return self.file.step, ""
         step, output = self._made(extent)
-        if step.kind == "converted":
+        if self.plain and step.kind == "converted":
             return self._inside(step)
         if output != "segment":
             return step.name, _named(output)
-        actual = self._regions(extent)
+        actual = self._regions(extent) if self.plain else []
         store = self.session.place.store
-        stored = extent.offset + at - offset
         is_tar = getattr(getattr(step.params, "segment", None), "archive", "cpio") == "tar"
         member = member_at(
             lambda: store.open_blob(extent.digest),
             lambda: cast(BinaryIO, io.BufferedReader(Regions(self.path.open("rb"), actual))),
-            stored,
+            extent.offset + at - offset,
             is_tar,
         )
         return step.name, member
@@ -203,25 +207,8 @@ class _Locating:
         if at is None or at >= disk.size:
             return step.name, ""
         source = next(each.step for each in step.inputs if each.role == "raw")
-        inner = _Unpacked(disk, self.session, self.path, OutputFile("", source or "", "recipe", True))
-        return inner.owner(at)
-
-
-class _Unpacked(_Locating):
-    """The disk in a file that holds it compressed: whose a byte is can be said, which file of a segment cannot."""
-
-    def owner(self, at: int) -> tuple[str, str]:
-        """The step that made byte `at` of the disk, and the file it is of as far as the disk as it should be tells."""
-        offset, extent = _extent_at(self.recipe, at)
-        if not isinstance(extent, Slice):
-            return self.file.step, ""
-        step, output = self._made(extent)
-        if output != "segment":
-            return step.name, _named(output)
-        store = self.session.place.store
-        stored = extent.offset + at - offset
-        opened = lambda: store.open_blob(extent.digest)  # noqa: E731
-        return step.name, member_at(opened, lambda: cast(BinaryIO, io.BytesIO()), stored, False)
+        inside = OutputFile("", source or "", "recipe", True)
+        return _Locating(disk, self.session, self.path, inside, plain=False).owner(at)
 
 
 def _named(output: str) -> str:

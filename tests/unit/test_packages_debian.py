@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,10 @@ def test_apt_resolves_from_its_own_state(tmp_path: Path, repository: Callable[..
     ]
     assert len(said) == 1, "the lists are fetched once"
     assert (debs[0].version, debs[0].architecture) == ("1:1.0~rc", "all")
+    assert apt.address(debs[0], "amd64") == debs[0].uri, "from the version alone, as a record has it"
+    for other in (replace(debs[0], version="1:0.9"), replace(debs[0], name="-o=x"), replace(debs[0], version="a b")):
+        with pytest.raises(ImageError):
+            apt.address(other, "amd64")
     target = tmp_path / "got"
     seen: list[tuple[int, int]] = []
     fetch(debs[0].uri, debs[0].size, debs[0].digest, target, lambda done, of: seen.append((done, of)))

@@ -73,7 +73,7 @@ def archives(initrd: bytes) -> list[bytes]:
             found.append(reader.decompress(initrd))
             initrd = reader.unused_data
         else:
-            end = initrd.index(b"TRAILER!!!") + 10
+            end = initrd.index(b"TRAILER!!!") + 14
             found.append(initrd[:end])
             initrd = initrd[end:]
     return found

@@ -103,10 +103,6 @@ class MachinePlan:
         self._segments: dict[str, tuple[Segment, tuple[Input, ...]]] = {}
         self.ids = _ids(spec)
 
-    def styled(self, style: Style) -> MachinePlan:
-        """The same machine written in another style; its steps are added to those of this plan."""
-        return MachinePlan(self.spec, self.materials, style, self._steps)
-
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps so far, each after those it needs."""

@@ -11,7 +11,7 @@ from lkbuild.errors import UsageError
 from lkbuild.plan import media
 from lkbuild.plan.beside import beside
 from lkbuild.plan.budget import budget_of
-from lkbuild.plan.graph import Graph, Output, OutputFile
+from lkbuild.plan.graph import Graph, Output, OutputFile, StepSet
 from lkbuild.plan.machine import MachinePlan, Materials, Style
 from lkbuild.plan.possible import BIOS, sized
 from lkbuild.plan.root_disk import root_disk, root_initrd
@@ -50,13 +50,14 @@ def plan(spec: Spec, materials: Materials, style: Style, formats: Iterable[str],
 
     UsageError for an unknown format; `plan.possible` says beforehand which cannot be made of this spec.
     """
-    machine = MachinePlan(spec, materials, style)
+    steps = StepSet()
+    machine = MachinePlan(spec, materials, style, steps)
     outputs = list[Output]()
     for name in dict.fromkeys(formats):
         format = known_format(name)
         files = tuple(
             OutputFile(str(directory / f"{spec.name}{f.ending}"), f.step, f.output, f.recipe, f.tree, f.optional)
-            for f in format.files(machine.styled(_own_style(style, format)))
+            for f in format.files(MachinePlan(spec, materials, _own_style(style, format), steps))
         )
         outputs.append(Output(spec.name, name, files, budget=budget_of(spec)))
     outputs += beside(machine, tuple(outputs), str(directory / spec.name))

@@ -118,6 +118,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         "supplier": "Example Ltd",
         "key": "key.pem",
         "trust": "ignore",
+        "lock": "no",
     }
     expected = BuildOptions(
         machines=((Path("a.yml"),),),
@@ -139,6 +140,7 @@ def test_every_word_reaches_the_options(monkeypatch: pytest.MonkeyPatch) -> None
         supplier="Example Ltd",
         key=Path("key.pem"),
         trust="ignore",
+        lock=False,
     )
     assert order(list(words.items()), HERE).options == expected
     shown = {"json", "quiet", "verbose", "offline", "provenance"}

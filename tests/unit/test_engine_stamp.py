@@ -98,6 +98,7 @@ OTHERS = {
     "images": _with(images=()),
     "bootloader": _with(bootloader="linuxkit/mkimage-iso-bios"),
     "trust": _with(trust="ignore"),
+    "lock": _with(lock=False),
     "docker": _with(docker=True),
     "docker_host": _with(docker=True, docker_host="unix:///run/other.sock"),
     "compression": _with(compression="zstd"),

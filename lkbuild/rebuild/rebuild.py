@@ -102,9 +102,12 @@ _RENAMED = "name the file that holds the root filesystem: an initrd, a tar, a di
 
 
 def _say_other_versions(record: Record, listen: Listener) -> None:
-    """Say which lkbuild made the image, and which kinds of steps had other versions then, where that is another."""
+    """Say which lkbuild and mksquashfs made the image, and which kinds of steps had other versions, where these did."""
     if record.version != __version__:
         listen(Said(f"built by lkbuild {record.version:.40}, and this is {__version__}"))
+    there = mksquashfs().version if record.style.mksquashfs else ""
+    if there != record.style.mksquashfs:
+        listen(Said(f"made by mksquashfs {record.style.mksquashfs:.80}, and this is {there}"))
     then, now = dict(record.kinds), {kind.name: kind.version for kind in KINDS.values()}
     other = [f"{name:.40} {then.get(name, '-')}->{now.get(name, '-')}" for name in sorted(then.keys() | now.keys())]
     changed = [text for text, name in zip(other, sorted(then.keys() | now.keys()), strict=True)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.outputs import FORMATS
-from lkbuild.plan.record import PATH, Record, decode
+from lkbuild.plan.record import PATH, decode
 from tests.integration.test_formats import Project, rpi_project
 from tests.integration.test_record import SPEC, Machine, make
 from tests.support.layouts import Layout, layer
@@ -187,8 +189,7 @@ def anew(change: str, text: str) -> str:
     """A record with something changed in it, its checksum made right again."""
     record = decode(text.encode())
     assert change in record.spec
-    fields = {name: getattr(record, name) for name in Record.__slots__}
-    return Record(**{**fields, "spec": record.spec.replace(change, change.swapcase())}).encode()
+    return replace(record, spec=record.spec.replace(change, change.swapcase())).encode()
 
 
 def tampered(path: Path, change: str) -> None:
@@ -277,6 +278,24 @@ def test_damage_is_named(elsewhere: Path, why: str, form: str, name: str, damage
     code, said = rebuild(elsewhere, "damaged")
     assert code == 1, said
     assert [text for text in told if text not in said] == [], said
+
+
+def test_another_lkbuild_is_named(elsewhere: Path) -> None:
+    """It is tried all the same: what differs then may be what the versions changed."""
+    path = elsewhere / "other.tar"
+    data = (elsewhere / "x/out/tar/m.tar").read_bytes()
+    at = data.index(b'{"lkbuild-record"')
+    old = data[at : data.index(b"\n", at) + 1]
+    record = decode(old)
+    kinds = tuple((name, 9 if name == "tree" else version) for name, version in record.kinds)
+    new = replace(record, version="9" * len(record.version), kinds=kinds).encode().encode()
+    assert len(new) == len(old)
+    path.write_bytes(data.replace(old, new))
+    code, said = rebuild(elsewhere, path.name)
+    assert code == 1
+    assert f"built by lkbuild {'9' * len(record.version)}, and this is {record.version}" in said
+    assert f"tree 9->{KINDS['tree'].version}; what they make may differ" in said
+    assert "in the record of the build (step record.tar:m), the file lkbuild.json" in said
 
 
 def test_what_cannot_be_found_is_named(elsewhere: Path) -> None:

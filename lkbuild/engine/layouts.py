@@ -10,7 +10,7 @@ from lkbuild.contents.bill import ImageTitle
 from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.image import Descriptor, Platform, RunConfig
-from lkbuild.plan.images import PlannedImage, PlannedLayout, behind, pulled
+from lkbuild.plan.images import PlannedImage, PlannedLayout, behind, pulled, waits_for
 from lkbuild.plan.step import Input, Step
 from lkbuild.sources import Image, Images
 from lkbuild.spec.model import ImageName, Spec, Volume
@@ -56,6 +56,8 @@ def planned_layout(found: Images, chosen: bool, store: Store, about: tuple[Origi
     inputs = tuple(
         Input(f"blob{n}", i.step, i.output, i.blob, i.size) for n, i in enumerate(dict(sorted(blobs.items())).values())
     )
+    if gate is not None and not any(i.step for i in inputs):
+        inputs += (waits_for(gate),)  # of images without layers nothing is fetched that would wait
     return PlannedLayout(layout_index(heads, str(found.reference)), tuple(steps), inputs, tuple(images))
 
 

@@ -38,7 +38,12 @@ class PlannedImage:
     left: tuple[int, ...] = ()
 
     def inputs(self) -> tuple[Input, ...]:
-        """The layers as inputs `layer0`, `layer1`, … of a step."""
+        """The layers as inputs `layer0`, `layer1`, … of a step.
+
+        NB: an image without layers has a config that counts all the same: there the step waits for its verification.
+        """
+        if not self.layers:
+            return tuple(map(waits_for, (step for step in self.steps if isinstance(step.params, Verify))))
         return tuple(Input(f"layer{n}", step, output) for n, (step, output) in enumerate(self.layers))
 
 
@@ -104,11 +109,16 @@ def verified(params: Verify, root: Input | None, origin: Origin | None) -> Step:
     return Step(f"verify:{params.reference}", "verify", params, (root,) if root else (), origin)
 
 
+def waits_for(gate: Step) -> Input:
+    """What makes a step wait for a verification."""
+    return Input("verified", gate.name, "record")
+
+
 def behind(gate: Step, planned: PlannedImage) -> PlannedImage:
     """The same image, of which nothing is fetched before `gate`, the step that verifies its signature, holds."""
 
     def waiting(step: Step) -> Step:
-        return replace(step, inputs=(*step.inputs, Input("verified", gate.name, "record")))
+        return replace(step, inputs=(*step.inputs, waits_for(gate)))
 
     steps = (gate, *map(waiting, planned.steps))
     return replace(planned, steps=steps, attested=tuple(map(waiting, planned.attested)))

@@ -22,6 +22,7 @@ from lkbuild.engine.events import nobody
 from lkbuild.engine.prepare import prepare
 from lkbuild.engine.signing import Trusted, sign_file, verify_image
 from lkbuild.errors import LkbuildError
+from lkbuild.oci.image import OCI_CONFIG, OCI_MANIFEST
 from lkbuild.reference import Reference
 from lkbuild.sources import Registry, RegistryOptions
 from lkbuild.store import Result
@@ -88,6 +89,27 @@ def test_a_volume_that_keeps_an_image_whole_is_verified(lab: Lab) -> None:
     spec = lab.spec()
     volume = f"volumes:\n- {{name: v, image: '{lab.reference}', format: oci}}\n"
     spec.write_text(volume + spec.read_text().replace("init:\n", "init:\n").replace(f"init:\n- {lab.reference}\n", ""))
+    with pytest.raises(LkbuildError, match="is not signed by whom it must be"):
+        lab.build(spec)
+    lab.sign()
+    assert f"verify:{lab.reference}" in lab.build(spec).ran
+
+
+@pytest.mark.parametrize("place", ["init", "services", "volumes"])
+def test_an_image_without_layers_is_verified_too(lab: Lab, place: str) -> None:
+    """Nothing of it is fetched, and yet its config says what is run."""
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
+    config["config"] = {"Cmd": ["/app"]}
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}
+    document["config"] = lab.blob(json.dumps(config).encode(), OCI_CONFIG)
+    lab.digest = Digest.of(lab.put("1", document, OCI_MANIFEST))
+    entries = {
+        "init": f"init: ['{lab.reference}']\n",
+        "services": f"services: [{{name: app, image: '{lab.reference}'}}]\n",
+        "volumes": f"volumes: [{{name: v, image: '{lab.reference}', format: oci}}]\n",
+    }
+    spec = lab.spec()
+    spec.write_text(entries[place] + spec.read_text().partition("\n")[2].partition("\n")[2])
     with pytest.raises(LkbuildError, match="is not signed by whom it must be"):
         lab.build(spec)
     lab.sign()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,9 @@ from lkbuild.engine.report import Broke, Failed, Interrupted, Report, Skipped, j
 
 _WRONG = (Said, Failed, Broke, Skipped, Interrupted)
 """What goes to standard error."""
+
+_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
+"""What moves a cursor or worse: messages may quote what came from anywhere."""
 
 
 class Lines:
@@ -30,12 +34,15 @@ class Lines:
         """See lkbuild.engine.project.Show."""
         with self._guard:
             for line in words(report, self.verbose):
-                self.write(self.err if isinstance(report, _WRONG) else self.out, f"{line}\n")
+                shown = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", line)
+                self.write(self.err if isinstance(report, _WRONG) else self.out, f"{shown}\n")
 
     def write(self, stream: TextIO, text: str) -> None:
-        """Write, unless nobody reads any more."""
+        """Write, unless nobody reads any more; what the encoding of the stream has not, as an escape."""
         if not self._read:
             return
+        encoding = stream.encoding or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
         try:
             stream.write(text)
             stream.flush()

@@ -13,6 +13,9 @@ from lkbuild.errors import MachineError
 from lkbuild.machine.guest import Port
 
 _MAX_LINE = 1 << 16
+_MAX_LINES = 1 << 20
+"""The lines of an answer that are kept; a tree of a million files has so many."""
+
 _CHUNK = 1 << 16
 _TICK = 0.1
 _SEND_SECONDS = 120
@@ -117,7 +120,7 @@ class Agent:
                 asked.done, asked.lines = True, tuple(self._lines)
                 asked.failure = why if verdict == "failed" else None
                 self._lines = []
-            else:
+            elif len(self._lines) < _MAX_LINES:
                 self._lines.append(line)
 
     def wait(self, seconds: float) -> None:

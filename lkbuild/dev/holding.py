@@ -19,7 +19,8 @@ from lkbuild.plan.machine import DESCRIPTIONS
 from lkbuild.plan.step import Step
 
 _SERVICES = "containers/services/"
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_NAME, _PATH = re.compile(r"[A-Za-z0-9._-]+"), re.compile(r"[A-Za-z0-9._/-]+")
+"""What can be a word of a request to the agent, and part of overlayfs' options.  A tree may be another container's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def _service(bundle: Bundle, layers: tuple[Digest, ...]) -> Service:
     config, runtime = bundle_documents(bundle.entry, bundle.image, place, dict(bundle.ids), dict(bundle.volumes))
     name = bundle.directory.removeprefix(_SERVICES)
     alone = document_text(runtime_document(None, root_mounts(bundle.directory, bundle.root, bundle.readonly)))
-    plain = runtime == alone and _NAME.fullmatch(name) is not None
+    plain = runtime == alone and all((_NAME.fullmatch(name), _PATH.fullmatch(bundle.root)))
     return Service(name, bundle.root, layers, config, plain)
 
 

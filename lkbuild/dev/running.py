@@ -116,11 +116,8 @@ class Running:
                 self._tell(f"the machine is up after {time.monotonic() - self.began:.1f} s")
                 for name in follow:
                     self._agent.ask(("follow", name))
-            elif word.startswith("="):
-                name, _, line = word[1:].partition(" ")
-                self._tell(f"{name} | {line}")
-            elif word.startswith("ended "):
-                self._tell(f"{word.split()[1]} has ended; what it said last is above, and the next change starts it")
+            elif said := told(word):
+                self._tell(said)
 
     # -- swapping ------------------------------------------------------------------------------------------------------
 
@@ -195,6 +192,16 @@ class Running:
         found = {path: what for what, _, path in pairs if what != "link"}
         links = (line.removeprefix("link  ./").partition(" -> ") for line in lines if line.startswith("link  "))
         return {**found, **{path: target for path, _, target in links}}
+
+
+def told(word: str) -> str | None:
+    """What a guest says of a service, for people; None for anything else.  NB: it can say what it wants."""
+    if word.startswith("="):
+        name, _, line = word[1:].partition(" ")
+        return f"{name} | {line}"
+    if word.startswith("ended "):
+        return f"{word.split(' ')[1]} has ended; what it said last is above, and the next change starts it"
+    return None
 
 
 def _pieces(paths: bytes, archive: IO[bytes]) -> Iterator[bytes]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import threading
@@ -100,11 +99,13 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
     from lkbuild.engine.timeline import Timeline
 
     tally = Tally(tell, Timeline(began))
+    # Now, and not when it is needed: what is asked for its passphrase must not stand in what moves on the screen.
+    key = wish.key(order.options.key) if wish.key is not None and order.options.key is not None else None
     tell(Resolving(len(left.options.machines)))
     try:
         prepared = preparing(left.options, tally)
         try:
-            return _recorded(left, wish, _Started(prepared, tally, began))
+            return _recorded(left, wish, _Started(prepared, tally, began, key))
         finally:
             prepared.close()
     finally:
@@ -185,6 +186,7 @@ class _Started:
     prepared: Prepared
     tally: Tally
     began: float
+    key: PrivateKey | None
 
 
 def _run(order: Order, wish: Wish, started: _Started) -> int:
@@ -193,10 +195,10 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
 
     session = started.prepared.session
     writing = wish.writing or store_writing()
-    if order.options.key is not None and wish.key is not None:
+    if started.key is not None:
         from lkbuild.engine.provenance_signing import signing
 
-        writing = signing(writing, functools.partial(wish.key, order.options.key))
+        writing = signing(writing, started.key)
     outputs = _redirected(session.graph.outputs, order.target)
     _refuse_shared_paths(order.fresh, [(file.path, output.machine) for output in outputs for file in output.files])
     if order.target:

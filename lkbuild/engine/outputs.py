@@ -20,7 +20,7 @@ from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
-from lkbuild.store.recipe import Recipe, Tree, whole, written_size
+from lkbuild.store.recipe import Recipe, Tree, stays_inside, whole, written_size
 from lkbuild.store.verified import boot_id
 
 
@@ -73,7 +73,7 @@ def _write_tree(store: Store, path: str, blob: Blob) -> int:
         if not isinstance(before, dict) or name not in before or before[name] != _state(there, _content(recipe)):
             recipe.write(store, Path(there))
     for name in before if isinstance(before, dict) else ():
-        if name not in files:
+        if name not in files and stays_inside(name):
             with contextlib.suppress(OSError):
                 Path(path, name).unlink()
     _remember(store, path, _tree_state(path, files))

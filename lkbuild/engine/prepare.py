@@ -66,6 +66,8 @@ def prepare(options: BuildOptions, listen: Listener, registry: Source, watch: Wa
     try:
         for path in options.images:
             watch.add_layout(path)
+        if options.key is not None:
+            watch.add_file(options.key)
         daemon = Daemon(store.root / "spool", options.docker_host)
         finder = make_finder(options, store, listen, daemon, registry)
         place = Place(store, WayOut(finder, daemon), listen)

@@ -5,9 +5,7 @@ A signature is no step's work: of most kinds of keys each is another, and a key 
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from lkbuild.engine.session import Session
@@ -24,19 +22,18 @@ from lkbuild.trust.statement import PAYLOAD_TYPE
 SIGNED = ".provenance.sigstore.json"
 
 
-def signing(writing: Writing, load: Callable[[], PrivateKey]) -> Writing:
-    """As `writing`, and provenance signed with the key that `load` brings, once and not before it is needed."""
-    key = functools.cache(load)
+def signing(writing: Writing, key: PrivateKey) -> Writing:
+    """As `writing`, and provenance signed with `key`."""
 
     def write(output: Output, session: Session) -> int:
         count = writing.write(output, session)
         for statement, bundle in _pairs(output):
-            if not _holds(statement, bundle, key()):
-                count += _sign(statement, bundle, key())
+            if not _holds(statement, bundle, key):
+                count += _sign(statement, bundle, key)
         return count
 
     def is_current(output: Output, session: Session) -> bool:
-        signed = (_holds(statement, bundle, key()) for statement, bundle in _pairs(output))
+        signed = (_holds(statement, bundle, key) for statement, bundle in _pairs(output))
         return writing.is_current(output, session) and all(signed)
 
     return Writing(write, is_current, lambda output: tuple(str(bundle) for _, bundle in _pairs(output)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from lkbuild.archive.entry import Entry, components, directory
+from lkbuild.archive.entry import Entry, components, directory, path_bytes
 from lkbuild.archive.flatten import LayerFile, members
 from lkbuild.archive.sink import CpioSink
 from lkbuild.archive.tar import TarReader
@@ -146,7 +146,7 @@ def _write(type: RootType, index: _Index, wanted: frozenset[str], place: tuple[W
     _text(sink, b"init", init(type), 0o755)
     base = f"lib/modules/{index.directory.rpartition('/')[2]}"
     for name, text in sorted(index_files(index.modules[name] for name in wanted).items()):
-        _text(sink, f"{base}/{name}".encode(), text, 0o644)
+        _text(sink, path_bytes(f"{base}/{name}"), text, 0o644)
     missing = wanted - _copy_modules(index, wanted, work, (sink, base))
     if missing:
         raise StepError(f"the kernel's tar lacks {', '.join(sorted(missing))}, which its modules.dep names")
@@ -189,7 +189,7 @@ def _copy_modules(index: _Index, wanted: frozenset[str], work: Work, where: tupl
             if name in wanted and name not in done:
                 suffix = SUFFIX.search(match[2])
                 data = unpacked_module(match[0], suffix[1] if suffix else None, _body(reader, entry))
-                path = f"{base}/{index.modules[name].path}".encode()
+                path = path_bytes(f"{base}/{index.modules[name].path}")
                 sink.add(Entry(path, "file", 0o644, size=len(data)), [data])
                 done.add(name)
     return done

@@ -115,9 +115,14 @@ class Tree:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(f"not a tree of recipes: {error}") from error
         for path in files:
-            if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            if not stays_inside(path):
                 raise StoreError(f"not a tree of recipes: {path!r:.100} is no path in it")
         return cls(files)
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a path is one of a file below a directory, spelt in the one way there is."""
+    return "\0" not in path and {"", ".", ".."}.isdisjoint(path.split("/"))
 
 
 def whole(blob: Blob) -> Recipe:

@@ -79,7 +79,6 @@ def test_signed_again_only_where_it_must_be(here: Path) -> None:
     assert b'"sig":"M' in signed.read_bytes()
     (here / "key.pem").rename(here / "old.pem")
     openssl(here, *KINDS["ECDSA"])
-    (here / "m.yml").write_text("services:\n  - {name: web, image: sign/web:1, command: [x]}\n")
     assert build(here, "--key", "key.pem").returncode == 0
     hints = {json.loads(text)["verificationMaterial"]["publicKey"]["hint"] for text in (second, signed.read_bytes())}
     assert len(hints) == 2

@@ -62,6 +62,7 @@ LINES: list[tuple[Report, str, str]] = [
     (Resolving(3), "", ""),
     (Expected(12.5, (("tree:x", 12.5),)), "", ""),
     (Answer("42"), "it is 42\n", ""),
+    (Answer("\x1b]0;mine\x07\x9b2J"), "it is \ufffd]0;mine\ufffd\ufffd2J\n", ""),
     (Interrupted(), "", "interrupted; what was done so far is kept\n"),
 ]
 
@@ -126,3 +127,19 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     show(Told("x"))
     show(Said("y"))
     assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("utf-8", "name \udcff …", "name \\udcff …".encode()),
+        ("latin-1", "na\u00efve …", b"na\xefve \\u2026"),
+        ("ascii", "na\u00efve", b"na\\xefve"),
+    ],
+)
+def test_what_a_stream_cannot_say_does_not_silence_it(encoding: str, text: str, shown: bytes) -> None:
+    raw = io.BytesIO()
+    lines = Lines(io.TextIOWrapper(raw, encoding), io.StringIO())
+    lines(Told(text))
+    lines(Told("and on"))
+    assert raw.getvalue() == shown + b"\nand on\n"

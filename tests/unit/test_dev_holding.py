@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lkbuild.dev.holding import Holding, Service, Verdict, check_name, compare, config_for, holding
+from lkbuild.dev.running import told
 from lkbuild.engine.build import build
 from lkbuild.engine.events import nobody
 from lkbuild.engine.options import BuildOptions
@@ -126,3 +127,26 @@ def test_a_service_there_is_none_of() -> None:
     check_name({"web": one}, "web")
     with pytest.raises(UsageError, match="no service 'wbe'"):
         check_name({"web": one, "db": replace(one, name="db")}, "wbe")
+
+
+def test_a_tree_whose_name_the_agent_would_not_understand_is_not_swapped(images: Path, tmp_path: Path) -> None:
+    """A service lies where the first container with its image does, whatever that is called."""
+    spec = SPEC.replace('name: early, image: "t/early:1"', 'name: "early: bird", image: "t/web:1"')
+    services = held(spec, images, tmp_path).services
+    assert services["web"].tree == "containers/onboot/000-early: bird/lower"
+    assert [name for name, service in services.items() if service.plain] == ["db"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("=web a line", "web | a line"),
+        ("=", " | "),
+        ("ended web web.1", "web has ended; what it said last is above, and the next change starts it"),
+        ("ended ", " has ended; what it said last is above, and the next change starts it"),
+        ("", None),
+        ("anything", None),
+    ],
+)
+def test_a_guest_may_say_anything(word: str, said: str | None) -> None:
+    assert told(word) == said

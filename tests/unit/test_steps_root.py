@@ -112,6 +112,13 @@ def test_busybox_finds_the_modules_in_the_order_in_which_they_load(tmp_path: Pat
     assert [line.rpartition("/")[2].strip() for line in said.stdout.splitlines()] == ["lz-4.ko", "squashfs.ko"]
 
 
+def test_a_release_need_not_be_text(tmp_path: Path) -> None:
+    release = "6.1-\udcff"
+    files = {path.replace(os.uname().release, release): data for path, data in KERNEL.items()}
+    root = unpacked(initrd(tmp_path, "squashfs", files), tmp_path / "root")
+    assert (root / "lib/modules" / release / "modules.dep").exists()
+
+
 def test_modules_that_are_wanted_softly_come_along(tmp_path: Path) -> None:
     root = unpacked(initrd(tmp_path, "erofs"), tmp_path / "root")
     there = {path.name for path in root.rglob("*.ko")}
@@ -244,4 +251,4 @@ def test_a_file_and_a_directory_of_one_name_are_refused(tmp_path: Path) -> None:
     files = [Entry(b"a", "file", 0o644), Entry(b"a/b", "file", 0o644)]
     with pytest.raises(StepError, match="'a' is no directory"):
         made(tmp_path, RootDisk("erofs", False), files)
-    assert os.listdir(tmp_path / "tmp") == []  # noqa: PTH208 - nothing is left behind
+    assert list((tmp_path / "tmp").glob("*/*")) == [], "nothing is left behind"

@@ -18,7 +18,7 @@ command = Command(
     "lkbuild dev [FLAGS] SPEC [SPEC ...]",
     "Build a machine, run it under QEMU, and watch all it is built from: a service that changed is put into the machine"
     " and started anew alone; anything else that changed boots it anew.  Ctrl-C powers it off.",
-    flags_of((*(option for option in BUILD_OPTIONS if option.name != "format"), *DEV_OPTIONS)),
+    flags_of((*(option for option in BUILD_OPTIONS if option.name not in ("format", "key")), *DEV_OPTIONS)),
     work,
     ("spec", *(option.name for option in (*BUILD_OPTIONS, *DEV_OPTIONS))),
 )

@@ -37,6 +37,8 @@ def develop(order: Order, show: Show) -> int:
     machine_name(order)
     if order.options.formats not in ((), (DEFAULT_FORMAT,)):
         raise UsageError(f"dev runs {DEFAULT_FORMAT}, not {', '.join(order.options.formats)}", "leave format= out")
+    if order.options.key is not None:
+        raise UsageError("dev signs no provenance", "leave key= out, and sign what is built in the end")
     options = machine_options(order)
     order = replace(order, options=replace(order.options, formats=(DEFAULT_FORMAT,)))
     agent = segment(order.options, show)

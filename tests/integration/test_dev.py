@@ -241,6 +241,7 @@ def test_a_port_that_is_taken(dev: Dev) -> None:
         (("--service", "wbe"), "no service 'wbe'"),
         (("--format", "iso-bios"), "unknown flag --format"),
         (("format=iso-bios",), "dev runs kernel+initrd"),
+        (("key=key.pem",), "dev signs no provenance"),
         (("--mem", "lots"), "mem 'lots' is no size"),
     ],
 )

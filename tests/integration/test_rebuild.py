@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -206,6 +207,23 @@ def test_a_damaged_cache_is_mended(project: Project, damage: str) -> None:
     shutil.rmtree(project.out)
     project.build()
     assert digests(project.out) == before
+
+
+def test_what_is_taken_away_lies_in_the_outputs_directory(project: Project) -> None:
+    """The list of what was written there stands in the cache, which others may write to."""
+    project.build(formats=("oci",))
+    victim = project.root / "victim"
+    victim.touch()
+    records = [path for path in (project.cache / "written").iterdir() if "oci-layout" in path.read_text()]
+    for record in records:
+        state = json.loads(record.read_text())
+        record.write_text(json.dumps({**state, str(victim): None, f"../../{victim.name}": None, "gone": None}))
+    (output,) = (path.parent for path in project.out.rglob("oci-layout"))
+    (output / "gone").touch()
+    project.edit("machine.yml", "hello", "hallo")
+    assert output.name in project.build(formats=("oci",)).wrote
+    assert victim.exists()
+    assert not (output / "gone").exists()
 
 
 def test_two_directories_give_the_same_bytes(project: Project, tmp_path: Path) -> None:

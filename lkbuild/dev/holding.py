@@ -23,6 +23,9 @@ _NAME, _PATH = re.compile(r"[A-Za-z0-9._-]+"), re.compile(r"[A-Za-z0-9._/-]+")
 """What can be a word of a request to the agent, and part of overlayfs' options.  A tree may be another container's."""
 
 
+_NOT_PLAIN = "its `runtime` does more than start it, or it lies at a path with letters other than A-Z a-z 0-9 . _ -"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service: where its files lie (without a leading slash), the layers they come from, and its documents.
@@ -121,7 +124,7 @@ def compare(old: Holding, new: Holding) -> Verdict:
         if name in old.services and replace(service, tree="") != replace(old.services[name], tree="")
     ]
     reasons += [
-        f"service {name}: its `runtime` does more than start it"
+        f"service {name}: {_NOT_PLAIN}"
         for name in changed
         if not (new.services[name].plain and old.services[name].plain)
     ]

@@ -164,7 +164,7 @@ def _options(
         bootloader=single.get("bootloader"),
         sbom=cast(Sbom, single.get("sbom", "spdx")),
         sbom_output=_in_image(single.get("sbom_output", IN_IMAGE)),
-        supplier=single.get("supplier", LOCAL),
+        supplier=_supplier(single.get("supplier", LOCAL)),
         provenance=single.get("provenance") != "no",
         key=_key(single, base),
         trust=cast(Trusting, single.get("trust", "verify")),
@@ -197,6 +197,12 @@ def _key(single: Mapping[str, str], base: Path) -> Path | None:
     if "key" in single and single.get("provenance") == "no":
         raise UsageError("key= signs the provenance, and provenance=no leaves that out", "leave one of them out")
     return _path(single["key"], base) if "key" in single else None
+
+
+def _supplier(name: str) -> str:
+    if not name.isprintable():
+        raise UsageError(f"supplier={name!r:.80} is no name", "say it in one line of UTF-8")
+    return name
 
 
 def _in_image(path: str) -> str:

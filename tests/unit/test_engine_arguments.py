@@ -77,6 +77,8 @@ def test_files_named_together_are_merged() -> None:
         ([("sbom", "spdxx")], "sbom=spdxx is not known", "did you mean sbom=spdx?"),
         ([("sbom_output", "../x")], "sbom_output=../x is no file of the machine", "sbom.spdx.json"),
         ([("sbom_output", "//")], "is no file of the machine", "sbom.spdx.json"),
+        ([("supplier", "Ex\udcff Ltd")], "supplier='Ex\\udcff Ltd' is no name", "UTF-8"),
+        ([("supplier", "Ex\nLtd")], "is no name", "one line"),
         ([("provenance", "no"), ("key", "k")], "key= signs the provenance", "leave one of them out"),
         ([("provenance", "maybe")], "provenance=maybe", "provenance=no"),
     ],

@@ -26,9 +26,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse(data: bytes, subject: Digest) -> tuple[list[Component], list[str]]:
-    """The packages an attestation of the image `subject` (its manifest) lists; and what is wrong with it, in words."""
+    """The packages an attestation of the image `subject` (its manifest) lists; and what is wrong with it, in words.
+
+    NB: the words get into documents, so that none are Python's, whose versions have other ones.
+    """
     try:
         statement = json.loads(data)
+    except (ValueError, RecursionError):
+        return _left_aside("it is no JSON that can be read")
+    try:
         if not str(statement["_type"]).startswith(_STATEMENT) or statement["predicateType"] != PREDICATE:
             raise ValueError(f"it is a {statement['predicateType']!r:.80}")
         subjects = [each["digest"].get(subject.algorithm) for each in statement["subject"]]
@@ -36,10 +42,17 @@ def parse(data: bytes, subject: Digest) -> tuple[list[Component], list[str]]:
             raise ValueError(f"it is about {', '.join(map(str, subjects))[:200] or 'nothing'}, not about {subject}")
         packages = statement["predicate"]["packages"]
         found = [_component(each) for each in packages if isinstance(each, dict)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else f"{error}"
-        return [], [f"the image's own SBOM is left aside: {line(why, 300)}"]
+    except KeyError as error:
+        return _left_aside(f"it has no {error}")
+    except (TypeError, AttributeError):
+        return _left_aside("it does not have the form of a statement")
+    except ValueError as error:
+        return _left_aside(str(error))
     return [package for package in found if package is not None], []
+
+
+def _left_aside(why: str) -> tuple[list[Component], list[str]]:
+    return [], [f"the image's own SBOM is left aside: {line(why, 300)}"]
 
 
 def _component(package: dict[str, Any]) -> Component | None:

@@ -79,7 +79,7 @@ class Estimates:
         try:
             build = json.loads(data)["build"]
             steps, files = list(_steps(build["steps"])), list(_files(build["written"]))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
             return
         for name, kind, run in steps:
             self.steps.setdefault(base_name(name), []).append(run)

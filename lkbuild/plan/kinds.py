@@ -255,7 +255,7 @@ KINDS: dict[str, Kind] = {
         Kind("root-disk", 1, RootDisk),
         Kind("squashed-root", 1, SquashedRoot),
         Kind("root-initrd", 2, RootInitrd),
-        Kind("image-contents", 1, ImageContents),
+        Kind("image-contents", 2, ImageContents),
         Kind("kernel-release", 1, KernelRelease),
         Kind("spdx", 1, MachineContents),
         Kind("cyclonedx", 1, MachineContents),

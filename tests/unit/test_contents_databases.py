@@ -326,17 +326,17 @@ def test_an_attestation() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "Expecting value"),
-        (b"[]", "left aside"),
-        (b"\xff\xfe", "left aside"),
-        (b"[" * 100_000, "left aside"),
+        (b"", "it is no JSON that can be read"),
+        (b"[]", "it does not have the form of a statement"),
+        (b"\xff\xfe", "it is no JSON that can be read"),
+        (b"[" * 100_000, "it is no JSON that can be read"),
         (statement(GO, subject=[{"name": "x", "digest": {"sha256": "0" * 64}}]), f"it is about {'0' * 64}, not about"),
         (statement(GO, subject=[]), "it is about nothing"),
         (statement(GO, subject=[{"name": "x"}]), "it has no 'digest'"),
         (statement(GO, predicateType="https://slsa.dev/provenance/v1"), "https://slsa.dev/provenance/v1"),
         (statement(GO, _type="https://example.org/"), "left aside"),
         (statement(GO, predicate={}), "it has no 'packages'"),
-        (statement(GO, predicate={"packages": 7}), "left aside"),
+        (statement(GO, predicate={"packages": 7}), "it does not have the form of a statement"),
     ],
     ids=[
         "empty", "a list", "no UTF-8", "deep", "another image's", "about nothing", "a subject without digest",

@@ -56,7 +56,9 @@ def test_what_did_not_run_to_its_end_tells_nothing(tmp_path: Path) -> None:
 def test_what_is_not_understood_counts_for_nothing(tmp_path: Path) -> None:
     files = HistoryFiles(tmp_path)
     files.keep(RECORD)
-    for number, text in enumerate((b"\xff", b"[]", b'{"build": {"steps": 3, "written": []}}', b"[" * 100_000)):
+    step = b'{"name": "a", "kind": "b", "how": "ran", "start": 0, "end": 1%s, "bytes_in": 1, "bytes_out": 1}'
+    endless = b'{"build": {"steps": [%s], "written": []}}' % (step % (b"0" * 400))
+    for number, text in enumerate((endless, b"\xff", b"[]", b'{"build": {"steps": 3, "written": []}}', b"[" * 100_000)):
         (files.root / "builds" / f"180000000000000{number}-1.json").write_bytes(text)
     found = Estimates.of(files)
     assert list(found.steps) == ["pull:a"]

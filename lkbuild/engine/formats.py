@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lkbuild.engine.options import BuildOptions
 from lkbuild.errors import Origin, Problem, SpecError, UsageError
+from lkbuild.plan.endings import shared
+from lkbuild.plan.graph import SHARED_PATH
 from lkbuild.plan.outputs import DEFAULT_FORMAT, FORMATS, known_format
 from lkbuild.plan.possible import Asked, problems, sized
 from lkbuild.spec.model import Spec
@@ -28,6 +30,7 @@ def check_formats(specs: Iterable[Spec], options: BuildOptions) -> None:
         used = tuple((name, _SAID) for name in formats_of(spec, options)) if options.formats or not own else own
         known = tuple((name, origin) for name, origin in used if name in FORMATS)
         found += problems(spec, Asked(known, options.arch, options.size, options.bootloader is not None))
+        found += _shared_paths(spec, dict(known), options)
     found += _size_for_nothing({name for spec in specs for name in formats_of(spec, options)}, options)
     if found:
         raise SpecError(tuple(dict.fromkeys(found)))
@@ -39,6 +42,19 @@ def _unknown(name: str, origin: Origin) -> list[Problem]:
     except UsageError as error:
         return [Problem(origin, error.message, error.hint)]
     return []
+
+
+def _shared_paths(spec: Spec, known: Mapping[str, Origin], options: BuildOptions) -> list[Problem]:
+    """Each two of the formats, by name with who asks for them, that would write one path."""
+    stem = options.directory.absolute() / spec.name
+    return [
+        Problem(
+            known[second],
+            f"build:{spec.name}:{first} and build:{spec.name}:{second} would both write {stem}{ending}",
+            SHARED_PATH,
+        )
+        for first, second, ending in shared(known, spec.kernel is not None)
+    ]
 
 
 def _size_for_nothing(names: set[str], options: BuildOptions) -> list[Problem]:

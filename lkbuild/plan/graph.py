@@ -12,6 +12,9 @@ from lkbuild.plan.step import Input, Step
 
 _NUMBER = re.compile(r"@[0-9]+\Z")
 
+SHARED_PATH = "give them other names (name=NAME) or other directories (dir=DIR), or build one format at a time"
+"""What to do where two outputs would be one file."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
@@ -140,7 +143,7 @@ def _refuse_shared_paths(outputs: Iterable[Output]) -> None:
             if other != output.name:
                 raise LkbuildError(
                     f"{other} and {output.name} would both write {file.path}",
-                    "give them other names (name=NAME) or other directories (dir=DIR), or build one format at a time",
+                    SHARED_PATH,
                 )
 
 

@@ -135,10 +135,25 @@ def test_a_kernel_that_is_too_large_is_known_before_it_is_taken(tmp_path: Path, 
 
 
 def test_two_formats_of_one_file_are_refused_before_work(tmp_path: Path, bootloader: str) -> None:
-    spec = sized(tmp_path, megabytes=1)
-    more = {"formats": ("vhd", "dynamic-vhd"), "bootloader": bootloader}
-    error, ran = refused(offline(spec, tmp_path / "cache", tmp_path / "out", **more))
-    assert "would both write" in str(error) and ran == []
+    """All of them at once, and not even the cache is made."""
+    formats = ("vhd", "kernel+iso", "iso-bios", "dynamic-vhd", "kernel+erofs")
+    more = {"formats": formats, "bootloader": bootloader}
+    error, _ = refused(offline(machine(tmp_path, BOOTS), tmp_path / "cache", tmp_path / "out", **more))
+    assert isinstance(error, SpecError)
+    out = tmp_path / "out" / "machine"
+    assert {problem.message for problem in error.problems} == {
+        f"build:machine:vhd and build:machine:dynamic-vhd would both write {out}.vhd",
+        f"build:machine:kernel+iso and build:machine:iso-bios would both write {out}.iso",
+        f"build:machine:kernel+iso and build:machine:kernel+erofs would both write {out}-kernel",
+    }
+    assert all("dir=DIR" in str(problem.hint) for problem in error.problems)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_two_outputs_of_one_file_are_refused_where_the_spec_asks_for_them(tmp_path: Path) -> None:
+    text = f"{BOOTS}outputs:\n  - format: vhd\n  - format: dynamic-vhd\n"
+    error, _ = refused(offline(machine(tmp_path, text), tmp_path / "cache", tmp_path / "out"))
+    assert "machine.yml:5" in str(error) and "would both write" in str(error)
 
 
 def test_a_size_is_a_size_in_every_format_that_has_one(tmp_path: Path, bootloader: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lkbuild.plan.endings import ENDINGS
 from lkbuild.plan.graph import Graph
 from lkbuild.plan.machine import Style
 from lkbuild.plan.media_kinds import Medium
@@ -69,3 +70,9 @@ def test_googles_disk_ends_where_its_partition_table_does(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("size", "unit", "made"), [(None, 1024, None), (70, 1, 70), (70, 64, 128), (128, 64, 128)])
 def test_a_size_of_whole_units(size: int | None, unit: int, made: int | None) -> None:
     assert Medium("efi-disk", "m", size, unit).bytes == (None if made is None else made << 20)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_files_are_called_what_is_known_beforehand(tmp_path: Path, format: str) -> None:
+    (output,) = [o for o in planned(tmp_path, format, "amd64").outputs if not o.beside]
+    assert {file.path.removeprefix("/out/m") for file in output.files if not file.optional} == {*ENDINGS[format]}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lkbuild.errors import Origin
+from lkbuild.plan.endings import ENDINGS, shared
 from lkbuild.plan.outputs import FORMATS
 from lkbuild.plan.possible import RULES, Asked, problems, sized
 from lkbuild.spec.load import load
@@ -28,7 +29,22 @@ def refused(machine: Spec, names: str, arch: str = "amd64", size: int | None = N
 
 
 def test_every_format_has_a_rule() -> None:
-    assert RULES.keys() == FORMATS.keys()
+    assert RULES.keys() == FORMATS.keys() == ENDINGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("formats", "kernel", "found"),
+    [
+        (("tar", "docker"), True, []),
+        (("tar", "tar"), True, []),  # asked for twice
+        (("kernel+initrd", "kernel+erofs"), True, [("kernel+initrd", "kernel+erofs", "-kernel")]),
+        (("kernel+initrd", "kernel+erofs"), False, []),
+        (("iso-bios", "tar", "kernel+iso"), False, [("iso-bios", "kernel+iso", ".iso")]),
+        (("rpi3", "tar"), True, [("rpi3", "tar", ".tar")]),
+    ],
+)
+def test_formats_of_one_path(formats: tuple[str, ...], kernel: bool, found: list[tuple[str, str, str]]) -> None:
+    assert list(shared(formats, kernel)) == found
 
 
 BIOS = "iso-bios,iso-hybrid,raw-bios,raw-hybrid,qcow2-bios,qcow2-hybrid"

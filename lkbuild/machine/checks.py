@@ -9,12 +9,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lkbuild.archive import initramfs
+from lkbuild.disk.boot_reading import Booted, booted
+from lkbuild.disk.view import of_file
 from lkbuild.errors import MachineError
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import Arch, MachineOptions, Publish
 
 _SAID: dict[Arch, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 _HEAD = 4096
+_LEAST = "rootfstype=ramfs"
+"""The command line with which an initrd needs least, for those that are not known."""
+
 _PE_MACHINES: dict[int, Arch] = {0x8664: "x86_64", 0xAA64: "aarch64"}
 
 CONSOLES: dict[Arch, str] = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
@@ -34,7 +39,7 @@ def check(options: MachineOptions, media: Media) -> None:
     needed = memory_needed(media)
     if options.memory < needed:
         raise MachineError(
-            f"{options.memory} MB of memory are too little: unpacking {media.initrd} needs {needed} MB",
+            f"{options.memory} MB of memory are too little: unpacking {_initrd(media)} needs {needed} MB",
             f"say mem={-(-needed // 256) * 256}",
         )
 
@@ -57,15 +62,34 @@ def made_for(program: Path) -> Arch | None:
 
 
 def memory_needed(media: Media) -> int:
-    """MB below which the kernel cannot unpack the initrd; 0 without one.
+    """MB below which the kernel cannot unpack the initrd; 0 without one, and where none is found in a medium.
 
     `archive.initramfs` says why.  Where it is not known what it unpacks to, that is taken to be no less than packed.
     """
-    if media.initrd is None:
+    if media.initrd is not None:
+        packed, cmdline = media.initrd.stat().st_size, media.cmdline
+    elif (found := _booted(media)) is not None:
+        packed, cmdline = found.initrd, _LEAST if found.words is None else " ".join(found.words)
+    else:
         return 0
-    packed = media.initrd.stat().st_size
-    needed = initramfs.memory_needed(packed, max(media.unpacked, packed), media.cmdline)
-    return -(-needed // (1 << 20))
+    return -(-initramfs.memory_needed(packed, max(media.unpacked, packed), cmdline) // (1 << 20))
+
+
+def _booted(media: Media) -> Booted | None:
+    medium = _medium(media)
+    if medium is None:
+        return None
+    with medium.open("rb") as file:
+        return booted(of_file(file))
+
+
+def _medium(media: Media) -> Path | None:
+    """What firmware boots; None where QEMU is given the kernel."""
+    return None if media.kernel is not None else media.program or media.cdrom or media.disk
+
+
+def _initrd(media: Media) -> str:
+    return str(media.initrd) if media.initrd is not None else f"the initrd in {_medium(media)}"
 
 
 def silent(options: MachineOptions, media: Media) -> str | None:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lkbuild.disk.boot_files import Bootable, unified
 from lkbuild.errors import MachineError
 from lkbuild.machine.checks import check, memory_needed, ports_free, silent
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import MachineOptions, Publish
 from tests.support.servers import free_port
+from tests.unit.disk_images import Blobs
+from tests.unit.test_disk_boot import pe
 
 MB = 1 << 20
 
@@ -47,6 +50,32 @@ def test_the_memory_an_initrd_needs(packed: int, unpacked: int, cmdline: str, ne
 def test_without_an_initrd_there_is_nothing_to_unpack(tmp_path: Path) -> None:
     (tmp_path / "m.iso").touch()
     check(MachineOptions(memory=16), Media(tmp_path / "m", "iso-bios", cdrom=tmp_path / "m.iso"))
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "needed"),
+    [
+        ("console=ttyS0", 48 + 3 * 40),
+        ("console=ttyS0 root=/dev/sda1", 48 + 2 * 40),  # a ramfs
+    ],
+)
+def test_the_initrd_in_a_medium(cmdline: str, needed: int, tmp_path: Path) -> None:
+    blobs = Blobs()
+    initrd = blobs.add(bytes(40 * MB))
+    program = unified(Bootable(blobs.add(b"kernel"), initrd, cmdline), pe())
+    medium = Media(tmp_path / "m", "uki", program=blobs.write(program.extents, tmp_path / "m.efi"))
+    assert memory_needed(medium) == needed
+    check(MachineOptions(memory=needed), medium)
+    with pytest.raises(MachineError, match=rf"unpacking the initrd in .*m\.efi needs {needed} MB"):
+        check(MachineOptions(memory=needed - 1), medium)
+
+
+def test_the_initrd_on_a_disk_that_is_a_root_is_no_matter(tmp_path: Path) -> None:
+    """QEMU is given the kernel: what the disk could boot is not unpacked."""
+    blobs = Blobs()
+    program = blobs.write(unified(Bootable((), blobs.add(bytes(9 * MB)), ""), pe()).extents, tmp_path / "m.iso")
+    (tmp_path / "m-kernel").touch()
+    assert memory_needed(Media(tmp_path / "m", "kernel+iso", kernel=tmp_path / "m-kernel", disk=program)) == 0
 
 
 def test_files_that_are_gone(tmp_path: Path) -> None:

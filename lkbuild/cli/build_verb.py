@@ -83,7 +83,7 @@ def _to_stdout(output: Output, session: Session) -> int:
     if file.tree:
         raise UsageError(f"{output.format} is a directory, which standard output cannot take", "say -o DIRECTORY")
     blob = session.blob(file.step, file.output)
-    recipe = Recipe.decode(store.read(blob.digest)) if file.recipe else whole(blob)
+    recipe = Recipe.load(store, blob) if file.recipe else whole(blob)
     began = time.monotonic()
     session.place.listen(Writing(output.name, "-"))
     with store.scratch() as directory:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from lkbuild.archive.entry import FIXED_TIME, Kind, shown
 from lkbuild.disk.crc32c import crc32c
 from lkbuild.disk.extents import Extent
 from lkbuild.disk.identity import derived_guid
-from lkbuild.disk.layout import PAGE, Layout, Ranges, round_up
+from lkbuild.disk.layout import PAGE, Ranges, in_order, round_up
 from lkbuild.disk.limits import size_text
 from lkbuild.disk.tree import Inode, Member, inodes, tree
 from lkbuild.errors import StepError
@@ -73,13 +74,8 @@ def erofs(members: Iterable[Member], seed: bytes, time: int = FIXED_TIME) -> lis
         raise StepError(
             f"a root filesystem of {size_text(blocks * PAGE)} (EROFS has at most 16 TiB)", "make it smaller"
         )
-    made = Layout()
-    made.put(_SUPERBLOCK, _superblock(placed[root].slot, len(placed), blocks, (seed, time)))
-    for inode, place in placed.items():
-        made.put(place.slot * _SLOT, _inode(inode, place))
-        for offset, extents in _content(inode, place, placed):
-            made.put(offset, extents)
-    return made.extents(blocks * PAGE)
+    superblock = _superblock(placed[root].slot, len(placed), blocks, (seed, time))
+    return in_order(chain([(_SUPERBLOCK, superblock)], _inodes(placed), _blocks(placed)), blocks * PAGE)
 
 
 def _size(inode: Inode) -> int:
@@ -153,18 +149,28 @@ def _device(major: int, minor: int) -> int:
     return (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12
 
 
-def _content(inode: Inode, place: _Placed, placed: dict[Inode, _Placed]) -> Iterator[tuple[int, bytes | list[Extent]]]:
-    """What goes where: whole blocks, and the end that stands behind the inode."""
-    stored = place.size - place.inline
-    behind = place.slot * _SLOT + _INODE + len(place.xattrs)
+def _inodes(placed: dict[Inode, _Placed]) -> Iterator[tuple[int, bytes | list[Extent]]]:
+    """What goes where before all blocks: the inodes, each with the end of its contents that stands behind it."""
+    for inode, place in placed.items():
+        at = place.slot * _SLOT
+        yield at, _inode(inode, place)
+        yield at + _INODE + len(place.xattrs), _content(inode, placed, (place.size - place.inline, place.inline))
+
+
+def _blocks(placed: dict[Inode, _Placed]) -> Iterator[tuple[int, bytes | list[Extent]]]:
+    """What goes where in whole blocks."""
+    for inode, place in placed.items():
+        if place.block:
+            yield place.block * PAGE, _content(inode, placed, (0, place.size - place.inline))
+
+
+def _content(inode: Inode, placed: dict[Inode, _Placed], part: tuple[int, int]) -> bytes | list[Extent]:
+    """Part of an inode's contents: from which byte on, and how many."""
+    start, count = part
     if inode.entry.kind == "file":
-        whole = Ranges(inode.extents)
-        yield place.block * PAGE, whole.cut(0, stored)
-        yield behind, whole.cut(stored, place.inline)
-    elif place.size:
-        data = b"".join(_entries(inode, placed)) if inode.is_directory else inode.entry.target
-        yield place.block * PAGE, data[:stored]
-        yield behind, data[stored:]
+        return Ranges(inode.extents).cut(start, count) if count else []
+    data = b"".join(_entries(inode, placed)) if inode.is_directory and count else inode.entry.target
+    return data[start : start + count]
 
 
 def _entries(directory: Inode, placed: dict[Inode, _Placed]) -> Iterator[bytes]:

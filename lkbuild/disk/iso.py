@@ -217,9 +217,9 @@ class _Iso:
         return size
 
     def _written(self, directory: Inode) -> Iterator[bytes]:
-        """The records of a directory as they stand in it: none goes on in the next sector."""
+        """The records of a directory, kept no longer, as they stand in it: none goes on in the next sector."""
         used = 0
-        for each in self._records[directory]:
+        for each in self._records.pop(directory):
             for data in self._record(each):
                 if used % SECTOR + len(data) > SECTOR:
                     yield bytes(-used % SECTOR)

@@ -47,16 +47,33 @@ class Layout:
 
     def extents(self, size: int) -> list[Extent]:
         """All of it as a file of `size` bytes; ValueError where pieces overlap or go beyond the end."""
-        made: list[Extent] = []
-        end = 0
-        for offset, length, pieces in sorted(self._pieces, key=lambda piece: piece[:2]):
-            if offset < end or offset + length > size:
-                raise ValueError(f"{length} bytes at {offset} do not fit: the last ended at {end}, the file at {size}")
-            made.append(Zeros(offset - end))
-            made += pieces
-            end = offset + length
-        made.append(Zeros(size - end))
-        return joined(made)
+        self._pieces.sort(key=lambda piece: piece[:2])
+        return joined(_filled(self._pieces, size))
+
+
+def in_order(pieces: Iterable[tuple[int, bytes | Iterable[Extent]]], size: int) -> list[Extent]:
+    """What `Layout` makes of pieces that come in the order of their offsets, of which none need be kept."""
+
+    def measured() -> Iterator[tuple[int, int, tuple[Extent, ...]]]:
+        for offset, content in pieces:
+            extents = (Data(content),) if isinstance(content, bytes) else tuple(content)
+            length = total(extents)
+            if length:
+                yield offset, length, extents
+
+    return joined(_filled(measured(), size))
+
+
+def _filled(pieces: Iterable[tuple[int, int, tuple[Extent, ...]]], size: int) -> Iterator[Extent]:
+    """Pieces in their order, and zeros between them; ValueError where they overlap or go beyond the end."""
+    end = 0
+    for offset, length, extents in pieces:
+        if offset < end or offset + length > size:
+            raise ValueError(f"{length} bytes at {offset} do not fit: the last ended at {end}, the file at {size}")
+        yield Zeros(offset - end)
+        yield from extents
+        end = offset + length
+    yield Zeros(size - end)
 
 
 def joined(extents: Iterable[Extent]) -> list[Extent]:

@@ -39,6 +39,10 @@ class Inode:
         return self.entry.kind == "directory"
 
 
+_CHILDLESS: dict[bytes, Inode] = {}
+"""The children of all that are no directories, which is always empty: of files there are a hundred thousand."""
+
+
 def tree(members: Iterable[Member]) -> Inode:
     """The root of the tree that these members make; children are sorted by name.
 
@@ -122,9 +126,10 @@ def _place(root: Inode, parent: Inode, name: bytes, member: Member) -> None:
     elif entry.kind == "hardlink":
         parent.children[name] = _target(root, entry)
     elif entry.kind == "file":
-        parent.children[name] = Inode(entry, parent, member.extents, size=total(member.extents))
+        parent.children[name] = Inode(entry, parent, member.extents, _CHILDLESS, total(member.extents))
     else:
-        parent.children[name] = Inode(entry, parent, size=len(entry.target))
+        children = {} if entry.kind == "directory" else _CHILDLESS
+        parent.children[name] = Inode(entry, parent, children=children, size=len(entry.target))
 
 
 def _target(root: Inode, entry: Entry) -> Inode:

@@ -56,7 +56,7 @@ def size_of(file: OutputFile, session: Session) -> int | None:
 
 
 def _write_file(store: Store, path: str, blob: Blob, is_recipe: bool) -> int:
-    recipe = Recipe.decode(store.read(blob.digest)) if is_recipe else whole(blob)
+    recipe = Recipe.load(store, blob) if is_recipe else whole(blob)
     recipe.write(store, Path(path))
     _remember(store, path, _state(path, blob))
     return recipe.size

@@ -249,7 +249,7 @@ KINDS: dict[str, Kind] = {
         Kind("docker", 1, Rootfs),
         Kind("oci-layout", 2, OciLayout),
         Kind("unpacked", 1, Unpacked),
-        Kind("firecracker-config", 1, FirecrackerConfig),
+        Kind("firecracker-config", 2, FirecrackerConfig),
         Kind("firmware", 1, Firmware),
         Kind("rpi3", 1, Rpi3),
         Kind("root-disk", 1, RootDisk),

@@ -112,7 +112,6 @@ def firecracker(machine: MachinePlan) -> tuple[str, str]:
     origin = machine.spec.origin("kernel")
     params = Unpacked(machine.style.architecture)
     plain = Step(f"unpacked:{machine.spec.name}", "unpacked", params, (roles["kernel"],), origin)
-    cmdline = (roles["cmdline"],) if "cmdline" in roles else ()
-    name = f"firecracker-config:{machine.spec.name}"
-    config = Step(name, "firecracker-config", FirecrackerConfig(), cmdline, origin)
+    told = tuple(roles[role] for role in ("initrd", "cmdline") if role in roles)
+    config = Step(f"firecracker-config:{machine.spec.name}", "firecracker-config", FirecrackerConfig(), told, origin)
     return machine.add(plain), machine.add(config)

@@ -69,7 +69,9 @@ class Unpacked:
 
 @dataclass(frozen=True, slots=True)
 class FirecrackerConfig:
-    """The machine for Firecracker, of `memory` MiB: the input `cmdline`, and what the machine wants beside it."""
+    """The machine for Firecracker, of `memory` MiB or what the input `initrd` needs: the input `cmdline`, and what the
+    machine wants beside it.
+    """
 
     memory: int = 1024
 

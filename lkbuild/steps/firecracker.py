@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import json
 
+from lkbuild.archive.compress import decompressed
+from lkbuild.archive.initramfs import memory_needed
+from lkbuild.digest import Digest
+from lkbuild.disk.extents import Slice
+from lkbuild.disk.layout import round_up
 from lkbuild.disk.loader_config import check_cmdline
 from lkbuild.disk.vmlinux import is_program, unpack
 from lkbuild.errors import StepError
 from lkbuild.plan.media_kinds import FirecrackerConfig, Unpacked
 from lkbuild.steps.medium import cmdline
 from lkbuild.steps.work import Work
+from lkbuild.store.recipe import Recipe
 
+_MEMORY_UNIT = 256 << 20
 _WANTED = ("console=ttyS0", "reboot=k", "panic=1", "pci=off")
 
 
@@ -33,7 +40,7 @@ def unpacked(params: Unpacked, work: Work) -> None:
 
 
 def firecracker_config(params: FirecrackerConfig, work: Work) -> None:
-    """Writes `config`."""
+    """Writes `config`.  Where the initrd needs more than the memory of `params`, the machine has more."""
     arguments = boot_arguments(cmdline(work))
     check_cmdline(arguments)
     try:
@@ -43,10 +50,25 @@ def firecracker_config(params: FirecrackerConfig, work: Work) -> None:
     document = {
         "boot-source": {"kernel_image_path": "vmlinux", "initrd_path": "initrd.img", "boot_args": arguments},
         "drives": [],
-        "machine-config": {"vcpu_count": 1, "mem_size_mib": params.memory},
+        "machine-config": {"vcpu_count": 1, "mem_size_mib": max(params.memory, _memory(work))},
         "network-interfaces": [],
     }
     work.output("config").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _memory(work: Work) -> int:
+    """MiB in which the machine's initrd can be unpacked, and that leave as much for the machine as it takes."""
+    recipe = Recipe.decode(work.input("initrd").read_bytes())
+    unpacked = 0
+    for extent in recipe.extents:
+        unpacked += _unpacked(extent.digest, work) if isinstance(extent, Slice) else extent.length
+    return round_up(memory_needed(recipe.size, unpacked, ""), _MEMORY_UNIT) >> 20
+
+
+def _unpacked(segment: Digest, work: Work) -> int:
+    """Bytes of an archive without its compression."""
+    with work.store.open_blob(segment) as file:
+        return sum(map(len, decompressed(file)))
 
 
 def boot_arguments(line: str) -> str:

@@ -23,7 +23,8 @@ def hashes(params: Hashes, work: Work) -> None:
         files = Tree.decode(output.path.read_bytes()).files
         found = {path: digest_of(recipe, work) for path, recipe in files.items()}
     elif params.form == "recipe":
-        found = {"": digest_of(Recipe.decode(output.path.read_bytes()), work)}
+        with output.path.open("rb") as file:
+            found = {"": digest_of(Recipe.read(file), work)}
     elif output.blob.digest.algorithm == "sha256":
         found = {"": output.blob.digest}
     else:

@@ -70,7 +70,8 @@ def finish(extents: Iterable[Extent], work: Work) -> None:
     """Write `recipe`, the recipe of these extents, and note the blobs it needs."""
     recipe = Recipe.of(extents)
     refer([recipe], work)
-    work.output("recipe").write_bytes(recipe.encode())
+    with work.output("recipe").open("wb") as file:
+        file.writelines(recipe.pieces())
 
 
 def refer(recipes: Iterable[Recipe], work: Work) -> None:

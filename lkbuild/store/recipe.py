@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,9 @@ from lkbuild.errors import StoreError
 from lkbuild.store.files import copy_range, doing, same_file
 from lkbuild.store.store import Store
 from lkbuild.store.values import Blob
+
+_PIECE = 1 << 16
+_BETWEEN, _DATA, _END = b"],[", b'["data","', b'"]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,41 @@ class Recipe:
         """Bytes of the file."""
         return sum(e.length for e in self.extents)
 
+    def pieces(self) -> Iterator[bytes]:
+        """The recipe as JSON in its canonical form, an extent or less at a time."""
+        before = b"["
+        for extent in self.extents:
+            if isinstance(extent, Data) and len(extent.data) > _PIECE:
+                yield before + _DATA
+                for at in range(0, len(extent.data), _PIECE):
+                    yield extent.data[at : at + _PIECE].hex().encode("ascii")
+                yield _END
+            else:
+                yield before + _text(extent)
+            before = b","
+        yield b"]" if self.extents else b"[]"
+
     def encode(self) -> bytes:
         """The recipe as JSON."""
-        return canonical([_encode(e) for e in self.extents])
+        return b"".join(self.pieces())
 
     @classmethod
     def decode(cls, data: bytes) -> Recipe:
         """The recipe in `data`; StoreError where it is none."""
+        return cls.read(io.BytesIO(data))
+
+    @classmethod
+    def load(cls, store: Store, blob: Blob) -> Recipe:
+        """The recipe that is a blob of the store; StoreError where it is missing or none."""
+        with store.open_blob(blob.digest) as file:
+            return cls.read(file)
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Recipe:
+        """The recipe in a file, which is read little by little; StoreError where it is none."""
+        digests: dict[str, Digest] = {}
         try:
-            return cls(tuple(_decode(item) for item in json.loads(data)))
+            return cls(tuple(_decode(item, digests) for item in _items(file)))
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"not a recipe: {error}") from error
 
@@ -111,7 +141,8 @@ class Tree:
     def decode(cls, data: bytes) -> Tree:
         """The tree in `data`, its paths sorted; StoreError where it is none, or where a path leaves the directory."""
         try:
-            files = {str(path): Recipe(tuple(map(_decode, items))) for path, items in sorted(json.loads(data).items())}
+            trees = sorted(json.loads(data).items())
+            files = {str(path): Recipe(tuple(_decode(item, {}) for item in items)) for path, items in trees}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(f"not a tree of recipes: {error}") from error
         for path in files:
@@ -136,8 +167,60 @@ def written_size(store: Store, blob: Blob, recipe: bool = False, tree: bool = Fa
         return blob.size
     if not store.has(blob):
         return None
-    data = store.read(blob.digest)
-    return sum(each.size for each in Tree.decode(data).files.values()) if tree else Recipe.decode(data).size
+    if tree:
+        return sum(each.size for each in Tree.decode(store.read(blob.digest)).files.values())
+    return Recipe.load(store, blob).size
+
+
+def _items(file: BinaryIO) -> Iterator[object]:
+    """The items of a JSON array, a few at a time: a hundred thousand extents are never all there as JSON's objects.
+
+    NB: what stands between two extents stands nowhere else in a recipe; of another text the parts are no JSON.
+    """
+    held = file.read(_PIECE)
+    if held[:1] != b"[":
+        raise ValueError("no list")
+    held = held[1:]
+    while more := file.read(_PIECE):
+        held += more
+        end = held.rfind(_BETWEEN)
+        if end >= 0:
+            yield from json.loads(b"[%b]" % held[: end + 1])
+            held = held[end + 2 :]
+        elif held.startswith(_DATA):  # a very long one
+            data, held = _long(held[len(_DATA) :], file)
+            yield ["data", data]
+    if held[-1:] != b"]":
+        raise ValueError("a list that does not end")
+    yield from json.loads(b"[%b]" % held[:-1])
+
+
+def _long(held: bytes, file: BinaryIO) -> tuple[bytes, bytes]:
+    """Literal bytes whose digits begin with `held` and go on in the file; and what was read behind them."""
+    made = io.BytesIO()  # whose bytes are had without a copy
+    while (end := held.find(b'"')) < 0:
+        whole = len(held) // 2 * 2
+        made.write(bytes.fromhex(held[:whole].decode("ascii")))
+        more = file.read(_PIECE)
+        if not more:
+            raise ValueError("literal bytes that do not end")
+        held = held[whole:] + more
+    made.write(bytes.fromhex(held[:end].decode("ascii")))
+    held = held[end:] + file.read(_PIECE)
+    if not held.startswith((b'"],[', b'"]]')):
+        raise ValueError("literal bytes and something else")
+    return made.getvalue(), held[3:] if held[2:3] == b"," else held[2:]
+
+
+def _text(extent: Extent) -> bytes:
+    """An extent as JSON: the canonical form of `_encode`."""
+    match extent:
+        case Data(data):
+            return _DATA + data.hex().encode("ascii") + _END
+        case Zeros(length):
+            return b'["zeros",%d]' % length
+        case Slice(digest, offset, length):
+            return b'["slice","%b",%d,%d]' % (str(digest).encode("ascii"), offset, length)
 
 
 def _encode(extent: Extent) -> object:
@@ -150,13 +233,19 @@ def _encode(extent: Extent) -> object:
             return ["slice", str(digest), offset, length]
 
 
-def _decode(item: object) -> Extent:
+def _decode(item: object, digests: dict[str, Digest]) -> Extent:
+    """The extent; digests that are the same are one object."""
     match item:
+        case ["data", bytes(data)]:
+            return Data(data)
         case ["data", str(text)]:
             return Data(bytes.fromhex(text))
         case ["zeros", int(length)] if length >= 0:
             return Zeros(length)
         case ["slice", str(digest), int(offset), int(length)] if offset >= 0 and length >= 0:
-            return Slice(Digest.parse(digest), offset, length)
+            known = digests.get(digest)
+            if known is None:
+                known = digests[digest] = Digest.parse(digest)
+            return Slice(known, offset, length)
         case _:
             raise ValueError(f"no extent: {item!r:.100}")

@@ -179,6 +179,22 @@ def test_firecracker(project: Project) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "memory"),
+    [
+        (100, 1024),
+        (600, 1280),  # 48 + 2 * 600 and a little, as it compresses to next to nothing
+    ],
+)
+def test_firecracker_gives_a_machine_the_memory_its_initrd_needs(megabytes: int, memory: int, project: Project) -> None:
+    with (project.root / "large").open("wb") as file:
+        file.truncate(megabytes * 1_000_000)
+    (project.root / "machine.yml").write_text(SPEC + "  - {path: large, source: ./large}\n")
+    project.build("firecracker")
+    config = json.loads((project.out / "machine-firecracker" / "config.json").read_text())
+    assert config["machine-config"]["mem_size_mib"] == memory
+
+
 def test_firecracker_says_how_a_kernel_is_compressed(project: Project) -> None:
     (project.root / "kernel").write_bytes(bzimage(b"\x89LZO" + noise(1000, 3)))
     with pytest.raises(LkbuildError, match="compressed with lzo"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from lkbuild.engine.prepare import prepare
 from lkbuild.errors import LkbuildError, SpecError
 from lkbuild.sources import Registry, RegistryOptions
 from tests.support.building import offline, run
+from tests.support.layouts import many_files
 from tests.unit.test_disk_boot import loader, pe
 
 BOOTS = "kernel:\n  image: conf/kernel:1\n"
@@ -168,3 +171,23 @@ def test_a_size_is_a_size_in_every_format_that_has_one(tmp_path: Path, bootloade
         "machine.raw": 64 << 20,
         "machine.vhd": (64 << 20) + footer,
     }
+
+
+BUILD = """
+import sys
+from lkbuild.cli import main
+code = main(["build", *sys.argv[1:]])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("peak", int(peak.split()[1]) // 1024)
+sys.exit(code)
+"""
+
+
+def test_a_hundred_thousand_files_take_less_than_200_mb(tmp_path: Path) -> None:
+    spec = many_files(tmp_path, 100_000)
+    environment = {**os.environ, "LKBUILD_CACHE": str(tmp_path / "cache")}
+    for format in ("tar", "kernel+erofs", "kernel+iso"):
+        words = (f"images={tmp_path / 'layout'}", "pull=never", "bootloader=large/many:1", f"format={format}")
+        argv = [sys.executable, "-c", BUILD, *words, f"dir={tmp_path / 'out'}", str(spec)]
+        done = subprocess.run(argv, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        assert int(done.stdout.split()[-1]) < 200, format

@@ -85,3 +85,13 @@ def large_machine(directory: Path, megabytes: int, images: int = 6) -> Path:
     spec = directory / "large.yml"
     spec.write_text(f"services:\n{services}\n")
     return spec
+
+
+def many_files(directory: Path, count: int) -> Path:
+    """A layout of one image of `count` small files, and a spec that uses it; returns the spec."""
+    made = Layout(directory / "layout")
+    files = ((f"usr/share/d{n // 200}/a-file-of-some-name-{n}", b"contents of %d" % n * 5) for n in range(count))
+    made.add("large/many:1", [layer(files)])
+    spec = directory / "many.yml"
+    spec.write_text("services:\n  - {name: many, image: 'large/many:1'}\n")
+    return spec

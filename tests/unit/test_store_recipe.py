@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lkbuild.digest import Digest, canonical
@@ -35,6 +35,7 @@ def plain(extent: Extent) -> object:
             return ["slice", str(digest), offset, length]
 
 
+@settings(deadline=None)
 @given(st.lists(EXTENTS, max_size=12), st.integers(1, 3000))
 def test_recipes_are_canonical_and_come_back(extents: list[Extent], times: int) -> None:
     recipe = Recipe.of([*extents, *extents[:1] * (times if extents and not isinstance(extents[0], Data) else 1)])

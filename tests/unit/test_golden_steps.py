@@ -64,6 +64,7 @@ def test_update(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if not request.config.getoption("--update-golden"):
         pytest.skip("only with --update-golden")
     new, blobs = fresh(tmp_path)
+    names = {case.name for case in new}
     kept: dict[str, Case] = {}
     for number, case in enumerate(CASES):
         kind = KINDS.get(case.step.kind)
@@ -75,6 +76,8 @@ def test_update(request: pytest.FixtureRequest, tmp_path: Path) -> None:
         except ValueError:
             continue  # It takes other params now: the fresh case takes its place.
         if kind.version != case.step.version:
+            if case.name in names:
+                continue  # It may take other inputs now: the fresh case takes its place.
             now = case.make(tmp_path / f"again{number}", kind.version)
             case = dataclasses.replace(case, step=step, outputs=now)
         kept[case.name] = case

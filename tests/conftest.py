@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 
@@ -11,3 +13,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/golden anew: for kinds whose version went up, and for kinds and cases that are new",
     )
+
+
+def pytest_sessionstart() -> None:
+    """Heed Ctrl-C, so that what tests start does: background jobs of a shell, and all they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

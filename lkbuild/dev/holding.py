@@ -15,7 +15,7 @@ from lkbuild.oci.config import Place, bundle_documents
 from lkbuild.oci.document import document_text
 from lkbuild.oci.runtime import root_mounts, runtime_document
 from lkbuild.plan.kinds import Bundle, Rootfs, Tree
-from lkbuild.plan.machine import DESCRIPTIONS
+from lkbuild.plan.segments import DESCRIPTIONS
 from lkbuild.plan.step import Step
 
 _SERVICES = "containers/services/"

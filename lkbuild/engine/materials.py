@@ -30,7 +30,7 @@ from lkbuild.plan.images import (
     packaged_layout,
     pulled,
 )
-from lkbuild.plan.machine import Materials
+from lkbuild.plan.materials import Materials
 from lkbuild.reference import Reference
 from lkbuild.sources import Image
 from lkbuild.spec.model import ImageName, PackageDir, Spec, Volume

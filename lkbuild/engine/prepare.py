@@ -28,7 +28,7 @@ from lkbuild.errors import Origin, Problem, SpecError, UsageError
 from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
-from lkbuild.plan.machine import Style
+from lkbuild.plan.materials import Style
 from lkbuild.plan.outputs import FORMATS, Format, plan
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source, open_path

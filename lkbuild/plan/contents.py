@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from lkbuild.contents.bill import ImageTitle, Used
+from lkbuild.plan.boot_files import kernel_file
 from lkbuild.plan.contents_kinds import ImageContents, KernelRelease, MachineContents
 from lkbuild.plan.images import PlannedImage
 from lkbuild.plan.kinds import FileEntry, Files
-from lkbuild.plan.rootfs import kernel_file
+from lkbuild.plan.machine import MachinePlan
 from lkbuild.plan.step import Input, Step
-
-if TYPE_CHECKING:
-    from lkbuild.plan.machine import MachinePlan
 
 
 def places(machine: MachinePlan) -> Iterator[tuple[PlannedImage, str]]:

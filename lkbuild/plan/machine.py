@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from lkbuild.digest import Digest
 from lkbuild.errors import Origin
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
-from lkbuild.plan import contents, record
 from lkbuild.plan.graph import StepSet, renamed
-from lkbuild.plan.images import PackageFiles, PlannedImage, PlannedLayout
 from lkbuild.plan.kinds import (
     ApkDatabase,
     Boot,
@@ -21,7 +17,6 @@ from lkbuild.plan.kinds import (
     Files,
     Kernel,
     Modules,
-    Profile,
     Segment,
     Text,
     Tree,
@@ -29,58 +24,13 @@ from lkbuild.plan.kinds import (
     VolumeLayout,
     leading,
 )
+from lkbuild.plan.materials import Materials, Style
 from lkbuild.plan.step import Input, Step
 from lkbuild.spec.fields import shape
 from lkbuild.spec.metadata import metadata_json, metadata_yaml
 from lkbuild.spec.model import Container, ContainerConfig, File, ImageName, PackageDir, Spec
 
 FIRST_UID = 100
-DESCRIPTIONS = ("sbom", "record")
-"""The owners of segments that tell of the machine and do nothing in it."""
-
-Sbom = Literal["no", "spdx", "cyclonedx"]
-"""Which documents say what is in a machine: none, SPDX's, or both."""
-
-
-@dataclass(frozen=True, slots=True)
-class Materials:
-    """What was found before planning: images by name, images kept whole by volume, local files by absolute path.
-
-    For the provenance: `sources` are all local files by what they are called, and `lock` is the lock file's digest.
-    For the record of the build: `packages` are what lies in the package directories.
-    """
-
-    images: Mapping[ImageName, PlannedImage]
-    layouts: Mapping[str, PlannedLayout] = field(default_factory=dict)
-    files: Mapping[str, tuple[Digest, int]] = field(default_factory=dict)
-    sources: tuple[tuple[str, Digest], ...] = ()
-    lock: Digest | None = None
-    packages: Mapping[PackageDir, PackageFiles] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
-
-    `bootloader` is the image boot loaders are taken from; `size` in MB, for formats that have one; `mksquashfs` is the
-    version of the program (see `tools`), where a format needs it.  `sbom`: the machine has a list of what is in it at
-    `sbom_path`, which names `supplier` as who made it, and one lies beside its outputs.  `recorded`: the options that
-    stand in the provenance; None where none is wanted.  `embedded`: the machine carries the record of its build
-    (`plan.record`).
-    """
-
-    compression: str = "auto"
-    profile: Profile = "dev"
-    decompress_kernel: bool = False
-    architecture: str = "amd64"
-    bootloader: ImageName | None = None
-    size: int | None = None
-    mksquashfs: str = ""
-    sbom: Sbom = "no"
-    sbom_path: str = "sbom.spdx.json"
-    supplier: str = "local build"
-    recorded: tuple[tuple[str, str], ...] | None = None
-    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +118,13 @@ class MachinePlan:
     # -- segments ------------------------------------------------------------------------------------------------------
 
     def segments(self, archive: str) -> list[Placed]:
-        """Every segment of the root filesystem in the order they are laid down, for an initrd or a tar."""
+        """The segments that the spec says, in the order they are laid down, for an initrd (`cpio`) or a tar."""
         placed = self._kernel_segments(archive)
         placed += self._init_segments(archive)
         placed += self._volume_segments(archive)
         placed += self._container_segments(archive)
         if self.spec.files:
             placed.append(self._files_segment(archive))
-        sbom = contents.segment(self, archive)
-        if sbom is not None:
-            placed.append(self._place("sbom", sbom, archive))
-        own = record.segment(self, archive)
-        if own is not None:
-            placed.append(self._place("record", own, archive))
         return placed
 
     def containers(self) -> Iterator[tuple[str, tuple[str, int], Container]]:
@@ -189,8 +133,11 @@ class MachinePlan:
             name = container.name if section == "services" else f"{number:03d}-{container.name}"
             yield f"{section}/{name}", (section, number), container
 
-    def _place(self, owner: str, step: Step, archive: str) -> Placed:
-        """NB: `.tar` stands where no name of a service or volume can, or a service `web.tar` would clash with `web`."""
+    def place(self, owner: str, step: Step, archive: str) -> Placed:
+        """Put a step that makes a segment into the plan.
+
+        NB: `.tar` stands where no name of a service or volume can, or a service `web.tar` would clash with `web`.
+        """
         what, _, whose = step.name.partition(":")
         name = step.name if archive == "cpio" else f"{what}.tar:{whose}"
         return Placed(owner, self.add(replace(step, name=name)))
@@ -206,11 +153,11 @@ class MachinePlan:
             wanted = ("kernel", "facts", "ucode") if ucode else ("kernel", "facts")
             inputs = tuple(Input(role, kernel, role) for role in wanted)
             boot = Boot(self.spec.kernel.cmdline, ucode)
-            placed.append(self._place("kernel", Step(f"boot:{self.spec.name}", "boot", boot, inputs, origin), archive))
+            placed.append(self.place("kernel", Step(f"boot:{self.spec.name}", "boot", boot, inputs, origin), archive))
         if self.spec.kernel.tar:
             inputs = (Input("tar", kernel, "tar"), *codec)
             step = Step(f"modules:{short(self.spec.kernel.image)}", "modules", Modules(segment), inputs, origin)
-            placed.append(self._place("kernel", step, archive))
+            placed.append(self.place("kernel", step, archive))
         return placed
 
     def _init_segments(self, archive: str) -> list[Placed]:
@@ -222,14 +169,14 @@ class MachinePlan:
             segment, codec = self.segment(archive)
             inputs = tuple(Input(f"apk{n}", p.step, "apk") for n, p in enumerate(placed))
             step = Step(f"apk:{self.spec.name}", "apk-database", ApkDatabase(segment), (*inputs, *codec))
-            placed.append(self._place("init", step, archive))
+            placed.append(self.place("init", step, archive))
         return placed
 
     def _tree(self, owner: str, name: str, image: ImageName, how: tuple[str, bool, str, Origin]) -> Placed:
         prefix, init, archive, origin = how
         segment, codec = self.segment(archive)
         step = Step(name, "tree", Tree(prefix, init, segment), (*self.image(image), *codec), origin)
-        return self._place(owner, step, archive)
+        return self.place(owner, step, archive)
 
     def _volume_segments(self, archive: str) -> list[Placed]:
         placed = []
@@ -246,10 +193,10 @@ class MachinePlan:
                 params = VolumeLayout(volume.name, layout.index, segment)
                 inputs = (*blobs, *codec)
                 step = Step(f"layout:volumes/{volume.name}", "volume-layout", params, inputs, origin)
-                placed.append(self._place(owner, step, archive))
+                placed.append(self.place(owner, step, archive))
             empty = VolumeDirectories(volume.name, volume.image is None, segment)
             step = Step(f"volume:{volume.name}", "volume-directories", empty, codec, origin)
-            placed.append(self._place(owner, step, archive))
+            placed.append(self.place(owner, step, archive))
         return placed
 
     def _container_segments(self, archive: str) -> list[Placed]:
@@ -278,7 +225,7 @@ class MachinePlan:
             )
             places = self._said(container, section, number)
             step = Step(f"bundle:{place}", "bundle", bundle, codec, origin, places)
-            placed.append(self._place(owner, step, archive))
+            placed.append(self.place(owner, step, archive))
         return placed
 
     def _said(self, container: Container, section: str, number: int) -> tuple[tuple[str, Origin], ...]:
@@ -300,7 +247,7 @@ class MachinePlan:
         params = Files(tuple(entries), segment)
         origin, places = self.spec.origin("files"), self.file_places()
         step = Step(f"files:{self.spec.name}", "files", params, (*inputs, *codec), origin, places)
-        return self._place("files", step, archive)
+        return self.place("files", step, archive)
 
     def _file_entry(self, file: File) -> FileEntry | None:
         """An entry with everything filled in; None for an optional file that is not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lkbuild.errors import UsageError
+from lkbuild.plan.boot_files import cmdline_file, kernel_file, ucode_file
 from lkbuild.plan.machine import MachinePlan, short
 from lkbuild.plan.media_kinds import (
     BIOS_DISK,
@@ -21,7 +22,7 @@ from lkbuild.plan.media_kinds import (
     Unpacked,
 )
 from lkbuild.plan.possible import BIOS
-from lkbuild.plan.rootfs import cmdline_file, initrd, kernel_file, ucode_file
+from lkbuild.plan.rootfs import initrd
 from lkbuild.plan.step import Input, Step
 
 ROLES: dict[str, tuple[LoaderRole, ...]] = {

@@ -10,13 +10,15 @@ from pathlib import Path
 from lkbuild.errors import UsageError
 from lkbuild.plan import media
 from lkbuild.plan.beside import beside
+from lkbuild.plan.boot_files import cmdline_file, kernel_file
 from lkbuild.plan.budget import budget_of
 from lkbuild.plan.graph import Graph, Output, OutputFile, StepSet
-from lkbuild.plan.machine import MachinePlan, Materials, Style
+from lkbuild.plan.machine import MachinePlan
+from lkbuild.plan.materials import Materials, Style
 from lkbuild.plan.possible import BIOS, sized
 from lkbuild.plan.root_disk import root_disk, root_initrd
 from lkbuild.plan.root_kinds import RootType
-from lkbuild.plan.rootfs import cmdline_file, docker, initrd, kernel_file, oci_layout, tar
+from lkbuild.plan.rootfs import docker, initrd, oci_layout, tar
 from lkbuild.spec.model import Spec
 
 DEFAULT_FORMAT = "kernel+initrd"

@@ -14,20 +14,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lkbuild import __version__
 from lkbuild.digest import Digest, canonical, plain
 from lkbuild.packages import Deb, TreeEntry
 from lkbuild.plan.images import PackageFiles
 from lkbuild.plan.kinds import KINDS, FileEntry, Files, Profile, Segment
+from lkbuild.plan.machine import MachinePlan
+from lkbuild.plan.materials import Style
 from lkbuild.plan.step import Step
 from lkbuild.plan.typed import typed
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ImageName, PackageDir, Spec
-
-if TYPE_CHECKING:
-    from lkbuild.plan.machine import MachinePlan, Style
 
 PATH = "lkbuild.json"
 """NB: at the root, where no directory has to be made whose mode might then be another than an image gave it."""

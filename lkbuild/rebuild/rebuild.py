@@ -23,7 +23,7 @@ from lkbuild.errors import LkbuildError, Origin
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, Output, merge
 from lkbuild.plan.kinds import KINDS
-from lkbuild.plan.machine import Materials, Style
+from lkbuild.plan.materials import Materials, Style
 from lkbuild.plan.outputs import FORMATS, Format, plan
 from lkbuild.plan.possible import Asked, problems, sized
 from lkbuild.plan.record import Record

@@ -257,7 +257,7 @@ def test_provenance_is_about_every_file(machine: Machine) -> None:
     assert parameters["formats"] == ["kernel+initrd", "tar", "oci"]
     assert parameters["options"] == {
         "arch": "amd64", "compression": "auto", "profile": "dev", "decompress_kernel": "no", "sbom": "cyclonedx",
-        "sbom_output": "sbom.spdx.json", "supplier": "Example Ltd", "trust": "verify",
+        "sbom_output": "sbom.spdx.json", "supplier": "Example Ltd", "trust": "verify", "lock": "no",
     }  # fmt: skip
 
 

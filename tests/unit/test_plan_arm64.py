@@ -8,7 +8,7 @@ import pytest
 
 from lkbuild.plan.endings import ENDINGS
 from lkbuild.plan.graph import Graph
-from lkbuild.plan.machine import Style
+from lkbuild.plan.materials import Style
 from lkbuild.plan.media_kinds import Medium
 from lkbuild.plan.outputs import FORMATS, plan
 from lkbuild.plan.possible import RULES

@@ -13,7 +13,7 @@ from lkbuild.packages.params import DebFile, DebianLayer, LayerEntry, PackageLay
 from lkbuild.plan.graph import Graph, StepSet, merge
 from lkbuild.plan.images import PlannedImage, packaged, packaged_layout
 from lkbuild.plan.kinds import Pull, PullLayer, Segment, Text
-from lkbuild.plan.machine import Materials, Style
+from lkbuild.plan.materials import Materials, Style
 from lkbuild.plan.outputs import plan
 from lkbuild.plan.step import Input, Step
 from lkbuild.reference import Reference

@@ -23,6 +23,7 @@ VERBS = {
     "plan": "tell what a build would do, fetch and write, and how long it would take",
     "why": "say what changed since a machine was last built, and so why a task would run",
     "affected": "name the specs that changes since a revision reach",
+    "diff": "compare two builds: files, services, settings of containers",
     "report": "write what a build did, and what is in its image, as one HTML file",
     "rebuild": "build a finished image again from what it carries, and compare",
     "audit": "make a sample of the cache's results again, and compare",

@@ -26,12 +26,13 @@ def call(command: Command, argv: Sequence[str]) -> int:
     try:
         given = parse(command, argv)
     except UsageError as error:
-        return tell(error)
+        tell(error)
+        return command.fault
     if ("help", "yes") in given.words:
         sys.stdout.write(help_text(command))
         return 0
     show = open_show(manner(given.words), ("verbose", "yes") in given.words, stdout_is_taken=("o", "-") in given.words)
-    return guarded(_work(command.work, given, show), show, leave)
+    return guarded(_work(command.work, given, show), show, leave, command.fault)
 
 
 def _work(work: Callable[[Given, Show], int], given: Given, show: Show) -> Callable[[], int]:

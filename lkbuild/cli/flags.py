@@ -34,13 +34,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A verb: how it is called, what it takes and what it does.  `words`: names that may be given as NAME=VALUE too."""
+    """A verb: how it is called, what it takes and what it does.  `words`: names that may be given as NAME=VALUE too;
+    `fault`: what the user's mistakes exit with.
+    """
 
     usage: str
     about: str
     flags: tuple[Flag, ...]
     work: Callable[[Given, Show], int]
     words: tuple[str, ...] = ()
+    fault: int = 1
 
 
 HELP = Flag(("help", "h"), "help", "say what there is", bare="yes")

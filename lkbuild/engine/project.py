@@ -74,17 +74,18 @@ def said(argv: Sequence[str], variables: Mapping[str, str]) -> tuple[Word, ...]:
     return words if dict(words) == dict(variables) else tuple(variables.items())
 
 
-def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int]) -> int:
+def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int], fault: int = 1) -> int:
     """`work`, every way it can end told in words; what to exit with: 0, 1 the user's fault, 2 ours, 130 interrupted.
 
-    SIGTERM is an interruption too.  To be called in the main thread.
+    `fault` in place of 1 is for work that has another use for it.  SIGTERM is an interruption too.  To be called in the
+    main thread.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return work()
     except LkbuildError as error:
         show(Failed(error))
-        return 1
+        return fault
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         show(Interrupted())
@@ -101,7 +102,7 @@ def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int]) -> in
             show(Broke(traceback.format_exc()))
             return 2
         show(Failed(known))
-        return 1
+        return fault
     finally:
         show.close()
         signal.signal(signal.SIGTERM, before)

@@ -56,7 +56,7 @@ def _output(path: Path) -> Path:
     if path.is_file():
         return path
     for ending in _OUTPUTS:
-        if (file := path.with_name(path.name + ending)).is_file():
+        if (file := Path(f"{path}{ending}")).is_file():
             return file
     if not path.is_dir():
         wanted = ", ".join(f"{path}{ending}" for ending in _OUTPUTS)
@@ -97,7 +97,7 @@ def _built(spec: Path, options: BuildOptions, show: Show) -> Listing:
 command = Command(
     "lkbuild diff [FLAGS] A B",
     "Compare two builds file by file.  Each is a tar or initrd, a path such as build/nginx that has one\n"
-    "with -initrd.img or .tar behind it, a directory with one in it, or a spec, whose tar is put together from the cache.\n"
+    "with -initrd.img or .tar behind it, a directory with one in it, or a spec, built into the cache as a tar.\n"
     "Exits with 0 when they are the same, 1 when they differ, 2 when they cannot be compared, as diff does.",
     (
         Flag(("times",), "times", "compare modification times too", bare="yes"),

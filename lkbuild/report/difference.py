@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lkbuild.archive.entry import path_text
-from lkbuild.engine.differences import Difference, differences, shortened
+from lkbuild.engine.differences import NOTHING, Difference, differences, shortened
 from lkbuild.report.listing import File, Listing, alike
 
 What = Literal["added", "removed", "changed"]
@@ -160,8 +160,9 @@ def _settings(old: bytes | None, new: bytes | None) -> tuple[Setting, ...]:
 
 
 def _setting(each: Difference) -> Setting:
-    lists = isinstance(each.old, list) and isinstance(each.new, list)
-    added, removed = (_without(each.new, each.old), _without(each.old, each.new)) if lists else ((), ())
+    old, new = ([] if value is NOTHING else value for value in (each.old, each.new))
+    lists = isinstance(old, list) and isinstance(new, list)
+    added, removed = (_without(new, old), _without(old, new)) if lists else ((), ())
     return Setting(each.where, *shortened(each.old, each.new), added, removed)
 
 

@@ -18,6 +18,7 @@ from lkbuild.errors import ArchiveError
 from lkbuild.store.files import doing
 
 INITRD = "-initrd.img"
+_READ = "tars and initrds are read, plain or packed with gzip or zstd"
 _BESIDE = {"kernel": b"boot/kernel", "cmdline": b"boot/cmdline"}
 """What stands beside an initrd, and where a tar has the same."""
 
@@ -95,7 +96,7 @@ def read_listing(path: Path) -> Listing:
                 reader = CpioReader(file) if initrd else TarReader(decompressed(file))
                 listing = _listing(reader, initrd)
         except ArchiveError as error:
-            raise ArchiveError(f"{path}: {error.message}", error.hint) from error
+            raise ArchiveError(f"{path}: {error.message}", error.hint or _READ) from error
         if initrd and path.name.endswith(INITRD):
             listing.files.update(_beside(path))
     return listing
@@ -108,6 +109,8 @@ def _listing(reader: _Reader, initrd: bool) -> Listing:
         if path and entry.kind == "file":
             contents.take(number, path, entry.size, reader.body())
     files = _files(tree.root, contents.digests)
+    if not files:
+        raise ArchiveError("no file is in it", "name a tar or an initrd that was built")
     settings = {path: text for path, text in contents.settings.items() if _is(files.get(path), text)}
     return Listing(files, settings, initrd)
 

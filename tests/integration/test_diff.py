@@ -111,7 +111,7 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
         {"rest": "- {name: other, image: t/other:1}\n"},
         ["+ containers/services/other/  ", "services/other"],
     ),
-    ("a file of the spec", {"rest": "files:\n- {path: etc/x, contents: abc}\n"}, ["+ etc/x  3 B"]),
+    ("a file of the spec", {"rest": "files:\n- {path: etc/x, contents: abc}\n"}, ["+ etc/  1 path, 3 B"]),
     ("a file that went", {"files": FILES[:4]}, [f"- {ROOT}/bin/null"]),
     ("the command line", {"cmdline": "loud"}, ["~ boot/cmdline  content, size 5 → 4"]),
 ]  # fmt: skip
@@ -164,7 +164,7 @@ def test_json(before: Path, tmp_path: Path) -> None:
 
 def damaged(data: bytes) -> dict[str, bytes]:
     return {
-        "cut": data[: len(data) // 2],
+        "cut": data[:1000],  # NB: an initrd cut between two of its archives is an initrd
         "nothing": b"",
         "text": b"no archive at all\n" * 100,
         "zeros": bytes(4096) + b"x",

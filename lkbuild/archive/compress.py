@@ -5,8 +5,9 @@ gzip is RFC 1952, read by ISA-L and written by `archive.gzipwrite`; zstd is RFC 
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal, Protocol, cast
 
 from isal import isal_zlib
@@ -64,8 +65,8 @@ class Compressor(Protocol):
 class _Source:
     """Compressed input, and how far reading it came, for messages."""
 
-    def __init__(self, file: BinaryIO, head: bytes, codec: Codec) -> None:
-        self.file, self.codec = file, codec
+    def __init__(self, file: BinaryIO, head: bytes, behind: Callable[[bytes], object] | None) -> None:
+        self.file, self.codec, self.behind = file, sniff(head), behind
         self.read = self.made = 0
         self.head = head
 
@@ -75,6 +76,18 @@ class _Source:
             self.read += len(piece)
             yield piece
             piece = self.file.read(_READ)
+
+    def next_member(self, data: bytes) -> bytes:
+        """What is to be decompressed next of `data`, which stand behind a member, zeros passed over."""
+        data = data.lstrip(b"\0")
+        if data and self.made and self.behind is not None:
+            if len(data) < 4:
+                data += self.file.read(4)
+            if sniff(data) != self.codec:
+                self.behind(data)
+                self.file = io.BytesIO()
+                return b""
+        return data
 
     def failed(self, what: str) -> ArchiveError:
         return ArchiveError(
@@ -98,14 +111,16 @@ def sniff(head: bytes) -> Codec:
     return "none"
 
 
-def decompressed(file: BinaryIO) -> Iterator[bytes]:
+def decompressed(file: BinaryIO, behind: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
     """The plain bytes of `file` in pieces of at most 4 MiB, by its magic, whatever a media type says.
 
     Reads on to the file's end: gzip members and zstd frames are joined, zeros after them skipped.  A damaged or cut
-    stream, or a window of more than 128 MiB, is an ArchiveError that says how far reading came.
+    stream, or a window of more than 128 MiB, is an ArchiveError that says how far reading came.  What follows a member
+    and is of another codec is one too; but with `behind`, reading ends there, and `behind` is given what was read of
+    it.
     """
     head = file.read(_READ)
-    source = _Source(file, head, sniff(head))
+    source = _Source(file, head, behind)
     match source.codec:
         case "gzip":
             return _gunzip(source)
@@ -121,7 +136,7 @@ def _gunzip(source: _Source) -> Iterator[bytes]:
         data = piece
         while data:
             if decoder is None:
-                data = data.lstrip(b"\0")
+                data = source.next_member(data)
                 if not data:
                     break
                 decoder = isal_zlib.decompressobj(31)
@@ -143,7 +158,7 @@ def _unzstd(source: _Source) -> Iterator[bytes]:
         data = piece
         while data or (decoder is not None and not decoder.needs_input):
             if decoder is None:
-                data = data.lstrip(b"\0")
+                data = source.next_member(data)
                 if not data:
                     break
                 decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})

@@ -40,8 +40,7 @@ class CpioReader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._bytes = _Bytes(decompressed(file))
-        self._inner = False
+        self._bytes = self._stored = _Bytes(iter(lambda: file.read(_PIECE), b""))
         self._left = self._pad = 0
         self._waiting: dict[_Inode, list[Entry]] = {}
         self._named: dict[_Inode, bytes] = {}
@@ -66,13 +65,17 @@ class CpioReader:
             yield piece
 
     def _more(self) -> bool:
-        """Whether another archive begins after zeros; what is compressed there is decompressed from then on."""
-        head = self._bytes.after_zeros(len(MAGIC[0]))
-        if head and not self._inner and sniff(head) != "none":
-            self._inner = True
-            self._bytes = _Bytes(decompressed(cast(BinaryIO, io.BufferedReader(self._bytes, _PIECE))))
+        """Whether another archive begins after zeros; what is compressed is decompressed up to its end."""
+        while True:
             head = self._bytes.after_zeros(len(MAGIC[0]))
-        return bool(head)
+            if self._bytes is not self._stored:
+                if head:
+                    return True
+                self._bytes = self._stored
+            elif not head or sniff(head) == "none":
+                return bool(head)
+            else:
+                self._bytes = _Bytes(decompressed(cast(BinaryIO, self._stored), self._stored.put_back))
 
     def _next(self) -> tuple[Entry, _Inode, int] | None:
         """The next entry, its inode and the number of the inode's names; None at the archive's end."""
@@ -131,7 +134,7 @@ class CpioReader:
         return data
 
     def _failed(self, what: str, hint: str | None = None) -> ArchiveError:
-        inner = " of what was compressed" if self._inner else ""
+        inner = "" if self._bytes is self._stored else " of what was compressed"
         return ArchiveError(f"cpio, near byte {self._bytes.at}{inner}: {what}", hint)
 
 
@@ -168,6 +171,11 @@ class _Bytes(io.RawIOBase):
         data = self.take(min(len(buffer), len(self._held)))
         buffer[: len(data)] = data
         return len(data)
+
+    def put_back(self, data: bytes) -> None:
+        """Have these bytes, which were read last, read again."""
+        self._held = memoryview(data + bytes(self._held))
+        self.at -= len(data)
 
     def after_zeros(self, count: int) -> bytes:
         """Pass over zeros; the `count` bytes after them, which are still to be read."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lkbuild.cli.flags import Command, Flag, Given, flags_of
+from lkbuild.cli.flags import BUILD_FLAGS, Command, Flag, Given, flags_of
 from lkbuild.cli.project import PROJECT
 from lkbuild.engine.arguments import BUILD_OPTIONS, order
 from lkbuild.engine.options import BuildOptions
@@ -19,7 +19,20 @@ from lkbuild.errors import UsageError
 if TYPE_CHECKING:
     from lkbuild.report.listing import Listing
 
-_TAKES = ("arch", "pull", "offline", "cache", "images", "docker", "sbom", "sbom_output", "supplier", "trust", "json")
+_TAKES = (
+    "arch",
+    "pull",
+    "offline",
+    "cache",
+    "images",
+    "docker",
+    "sbom",
+    "sbom_output",
+    "supplier",
+    "lock",
+    "trust",
+    "json",
+)
 _SPECS = (".yml", ".yaml")
 _OUTPUTS = ("-initrd.img", ".tar", ".tar.gz")
 
@@ -102,6 +115,7 @@ command = Command(
     (
         Flag(("times",), "times", "compare modification times too", bare="yes"),
         *flags_of(tuple(option for option in BUILD_OPTIONS if option.name in _TAKES)),
+        *(flag for flag in BUILD_FLAGS if "no-lock" in flag.names),
     ),
     work,
     fault=2,

@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from lkbuild.archive.compress import open_compressed
 from lkbuild.archive.cpio import TRAILER, header
 from lkbuild.archive.cpioread import CpioReader
 from lkbuild.archive.entry import Entry
@@ -20,6 +21,14 @@ def names(data: bytes) -> list[bytes]:
 def member(path: bytes, data: bytes = b"", inode: int = 1, links: int = 1) -> bytes:
     head = header(Entry(path, "file", 0o644, size=len(data)), inode, links, len(data))
     return head + data + bytes(-len(data) % 4)
+
+
+def zstd(data: bytes) -> bytes:
+    raw = io.BytesIO()
+    stream = open_compressed(raw, "zstd")
+    stream.write(data)
+    stream.close()
+    return raw.getvalue()
 
 
 GOOD = member(b"a", b"12345")
@@ -60,8 +69,20 @@ def test_what_is_wrong_is_told(data: bytes, message: str) -> None:
 
 
 def test_archives_follow_each_other() -> None:
+    """Plain ones and packed ones, in any order, as Linux takes them."""
     packed = gzip.compress(member(b"c") + TRAILER + bytes(7)) + bytes(5) + gzip.compress(member(b"d") + TRAILER)
-    assert names(GOOD + TRAILER + bytes(300) + member(b"b") + TRAILER + packed) == [b"a", b"b", b"c", b"d"]
+    mixed = member(b"e") + TRAILER + zstd(member(b"f") + TRAILER) + gzip.compress(member(b"g") + TRAILER)
+    plain = GOOD + TRAILER + bytes(300) + member(b"b") + TRAILER
+    assert names(plain + packed + mixed + bytes(9)) == [bytes([letter]) for letter in b"abcdefg"]
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_what_follows_may_begin_anywhere_in_what_is_read(cut: int) -> None:
+    """Reads of 256 KiB and 1 MiB end within the first bytes of what is not compressed."""
+    packed = gzip.compress(GOOD + TRAILER)
+    for unit in (256 << 10, 1 << 20):
+        zeros = bytes(unit - len(packed) - cut)
+        assert names(packed + zeros + member(b"b") + TRAILER) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(

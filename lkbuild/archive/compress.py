@@ -81,8 +81,8 @@ class _Source:
         """What is to be decompressed next of `data`, which stand behind a member, zeros passed over."""
         data = data.lstrip(b"\0")
         if data and self.made and self.behind is not None:
-            if len(data) < 4:
-                data += self.file.read(4)
+            while len(data) < 4 and (more := self.file.read(4)):
+                data += more
             if sniff(data) != self.codec:
                 self.behind(data)
                 self.file = io.BytesIO()

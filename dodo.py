@@ -1,6 +1,11 @@
 """lkbuild's own tasks: `doit build spec=FILE …` as in any project, and `doit test`."""
 
+import os
+
 from lkbuild.dodo import *  # noqa: F403
+
+# By this the script `doit` names this file.  It is not for what our tasks start.
+os.environ.pop("DOIT_FILE", None)
 
 
 def task_test():

@@ -16,7 +16,7 @@ from lkbuild.engine.arguments import BUILD_OPTIONS, Option, Order, order
 from lkbuild.engine.building import Wish, build, skip_fresh
 from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.jobs import processors
-from lkbuild.engine.project import Show
+from lkbuild.engine.project import Show, nobody_reads
 from lkbuild.engine.specs import no_spec
 from lkbuild.errors import UsageError
 
@@ -76,7 +76,7 @@ def jobs_of(said: str | None) -> int:
 
 
 def _to_stdout(output: Output, session: Session) -> int:
-    """The output's one file, put together in the cache and copied to standard output."""
+    """The output's one file, put together in the cache and copied to standard output, as far as anybody reads it."""
     from lkbuild.store.recipe import Recipe, whole
 
     file, store = output.files[0], session.place.store
@@ -88,9 +88,13 @@ def _to_stdout(output: Output, session: Session) -> int:
     session.place.listen(Writing(output.name, "-"))
     with store.scratch() as directory:
         recipe.write(store, directory / "output")
-        with (directory / "output").open("rb") as made:
-            shutil.copyfileobj(made, sys.stdout.buffer, 1 << 20)
-    sys.stdout.buffer.flush()
+        try:
+            with (directory / "output").open("rb") as made:
+                shutil.copyfileobj(made, sys.stdout.buffer, 1 << 20)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            nobody_reads()
+            return 0
     session.place.listen(Wrote(output.name, "-", recipe.size, time.monotonic() - began))
     return 1
 

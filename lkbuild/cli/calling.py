@@ -19,6 +19,11 @@ from lkbuild.engine.specs import closest
 from lkbuild.errors import LkbuildError, UsageError
 
 _LOOKS, _LOOK_SECONDS = 4, 0.02
+_TASKS = {
+    "boot": "say `lkbuild run qemu NAME` for what is built, or `doit boot spec=FILE`, which builds it first",
+    "clean": "`lkbuild cache gc` makes the cache smaller, and `doit clean spec=FILE` removes what was written",
+}
+"""What does the work of doit's tasks and commands that are no verbs."""
 
 
 def call(command: Command, argv: Sequence[str]) -> int:
@@ -47,6 +52,8 @@ def tell(error: LkbuildError) -> int:
 
 def complain(message: str, wanted: str, known: Sequence[str]) -> int:
     """Print that there is no such thing, and which there are; returns what to exit with."""
+    if wanted in _TASKS:
+        return tell(UsageError(message, _TASKS[wanted]))
     close = closest(wanted, known)
     return tell(UsageError(message, (f"did you mean {close[0]}? " if close else "") + f"there are {', '.join(known)}"))
 

@@ -91,8 +91,7 @@ def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int], fault
         show(Interrupted())
         return leave()
     except BrokenPipeError:
-        # Whoever read us has seen enough, `| head` for instance.  Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        nobody_reads()
         return 0
     except Exception as error:
         known = environmental(error)
@@ -106,6 +105,14 @@ def guarded(work: Callable[[], int], show: Show, leave: Callable[[], int], fault
     finally:
         show.close()
         signal.signal(signal.SIGTERM, before)
+
+
+def nobody_reads() -> None:
+    """Go on after a BrokenPipeError: whoever read standard output has seen enough, `| head` for instance.
+
+    Python would complain again when it flushes, were it not sent elsewhere.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

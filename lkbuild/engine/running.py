@@ -23,6 +23,11 @@ from lkbuild.errors import LkbuildError, UsageError
 GOOD, USERS_FAULT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 """What a command exits with."""
 
+VERBS = (
+    "affected", "audit", "cache", "rebuild", "run", "sbom", "schema", "sign", "verify", "verify-image", "version",
+)  # fmt: skip
+"""What `lkbuild` does and no task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manners:
@@ -184,6 +189,10 @@ def unknown(name: str, known: Iterable[str]) -> UsageError:
     """The error for a task that is none."""
     if Path(name).is_file():
         return UsageError(f"there is no task {name!r}", f"is it a spec? say spec={name}")
+    if name in VERBS:
+        return UsageError(
+            f"there is no task {name!r}", f"say `lkbuild {name}`, which is beside doit: in .venv/bin/ where ./doit is used"
+        )
     known = tuple(known)
     close = closest(name, known) or [n for n in known if n.startswith(f"build:{name}")][:1]
     return UsageError(

@@ -118,13 +118,16 @@ class Package:
     def package_params(self, entries: Iterable[TreeEntry]) -> PackageLayer | None:
         """For the step on the package's own files; its inputs `file<N>` are `file_inputs(params, entries)`.
 
-        None where there is nothing to lay over the Debian packages.
+        None where there is nothing to lay over the Debian packages.  SpecError where a mode is for a file that is not
+        there; with Debian packages, whose files are not known yet, their step says so.
         """
         base = self.build.debian is None
         own = self._own_entries(entries)
         joined = tuple(Concatenation(each.path, each.sources) for each in self.build.concatenate or ())
         if not own and not joined and not base:
             return None
+        if base:
+            self._check_modes({each.path for each in own})
         modes = {mode.path: mode for mode in self._modes()}
         return PackageLayer(tuple(_with_mode(entry, modes.get(entry.path)) for entry in own), joined, base)
 
@@ -150,6 +153,19 @@ class Package:
             for each in self.build.modes or ()
             if each.mode is not None
         )
+
+    def _check_modes(self, there: set[str]) -> None:
+        problems = [
+            Problem(
+                self.document.origin("modes", number),
+                f"modes: {each.path}: the package has no such file",
+                f"put it into {(self.root or self.directory / 'root').name}/, or drop its mode",
+            )
+            for number, each in enumerate(self.build.modes or ())
+            if each.path not in there
+        ]
+        if problems:
+            raise SpecError(problems)
 
     def _own_entries(self, entries: Iterable[TreeEntry]) -> tuple[LayerEntry, ...]:
         """All of the package's own layer, sorted by path.  What build.yml says in so many words wins over the tree."""

@@ -61,14 +61,15 @@ class Apt:
         self._state = state.absolute()
         self._options = options
         self._program = program
+        self._renewed: set[str] = set()
 
     def resolve(
         self, request: DebianRequest, renew: bool = False, say: Callable[[str], None] = lambda text: None
     ) -> tuple[Deb, ...]:
         """The packages `request` asks for and all they depend on, without those it leaves out; sorted by name.
 
-        The lists of packages are fetched where there are none yet, where the host's sources changed, and on `renew`:
-        `say` is told, for it takes some seconds.
+        The lists of packages are fetched where there are none yet, where the host's sources changed, and on `renew`, for
+        an architecture once in the life of this object: `say` is told, for it takes some seconds.
         ToolError where there is no apt; ImageError where apt cannot satisfy the request, in apt's own words.
         """
         if not request.packages:
@@ -76,9 +77,11 @@ class Apt:
         directory = self._state / request.architecture
         with _locked(directory):
             arguments = self._arguments(directory, request.architecture)
-            if renew or not self._is_current(directory, arguments):
+            stale = renew and request.architecture not in self._renewed
+            if stale or not self._is_current(directory, arguments):
                 say(f"fetching the lists of Debian packages for {request.architecture}")
                 self._update(directory, arguments)
+                self._renewed.add(request.architecture)
             listed = self._listed(arguments, request)
             stanzas = self._stanzas(arguments, listed)
         return closure(request, listed, stanzas)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lkbuild import __version__
+from lkbuild import __version__, cli
+from lkbuild.engine import running
+from lkbuild.engine.standing_tasks import OURS
 from tests.unit.toy_project import REPOSITORY, ToyProject
 
 
@@ -51,10 +55,25 @@ def test_one_output_to_standard_output(project: ToyProject) -> None:
     assert not (project.root / "nginx.tar").exists()
 
 
+@pytest.mark.parametrize("size", [1, 3_000_000], ids=["less than a pipe holds", "more than a pipe holds"])
+def test_a_reader_of_the_output_that_leaves_is_no_error(project: ToyProject, size: int) -> None:
+    project.write("nginx.yml", f"base: {'x' * size}\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        said = project.lkbuild("build", "-o", "-", "nginx.yml", stdout=writer)
+    finally:
+        os.close(writer)
+    assert said.code == 0
+    assert not re.search("Traceback|error|wrote", said.err), said.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("bild",), "did you mean build?"),
+        (("boot", "nginx.yml"), "say `lkbuild run qemu NAME`"),
+        (("clean",), "`lkbuild cache gc`"),
         (("build",), "say lkbuild build FILE; there are nginx.yml"),
         (("build", "none.yml"), "there is no none.yml"),
         (("build", "-"), "standard input"),
@@ -219,3 +238,8 @@ def test_a_wheel_in_an_empty_directory(tmp_path: Path) -> None:
     assert "etc/motd" in listed
     assert doit("build", "spec=one.yml", "format=tar", "offline=yes").startswith("one: nothing to do")
     assert not list(root.glob(".doit*"))
+
+
+def test_the_engine_knows_what_is_a_verb_and_no_task() -> None:
+    """It names them where somebody says `doit sbom`, and may not import the verbs themselves."""
+    assert set(running.VERBS) == set(cli.VERBS) - set(OURS)

@@ -115,6 +115,8 @@ def test_commands_that_mean_nothing_here_say_what_to_use(project: ToyProject, wo
         ((), "no spec is named"),
         (("build", "spec=ngnix.yml"), "did you mean nginx.yml?"),
         (("buidl",), "there is no task 'buidl'\n  hint: did you mean build?"),
+        (("sbom", "nginx.yml"), "there is no task 'sbom'\n  hint: say `lkbuild sbom`"),
+        (("cache", "spec=nginx.yml"), "there is no task 'cache'\n  hint: say `lkbuild cache`"),
         (("build:nginx:iso", "spec=nginx.yml"), "there is no task 'build:nginx:iso'\n  hint: did you mean build:nginx"),
         (("info", "toy:nginx/topp", "spec=nginx.yml"), "did you mean toy:nginx/top?"),
         (("build", "spec=nginx.yml", "formt=tar"), "did you mean format=?"),

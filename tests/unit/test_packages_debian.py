@@ -294,8 +294,19 @@ def test_apt_says_what_is_wrong(tmp_path: Path, repository: Callable[..., Apt]) 
     assert "for arm64" in caught.value.message
     with pytest.raises(ImageError, match=r"broken : Depends: not-there"):
         apt.resolve(DebianRequest("arm64", ("broken",)))
-    repository(make_deb(tmp_path, "nginx-lite", {"etc/z": ""}))
-    assert apt.resolve(DebianRequest("arm64", ("nginx-lite",)), renew=True)[0].name == "nginx-lite"
+
+
+@needs_dpkg
+@needs_apt
+def test_lists_are_renewed_once(tmp_path: Path, repository: Callable[..., Apt]) -> None:
+    repository(make_deb(tmp_path, "old", {"etc/y": ""})).resolve(DebianRequest("arm64", ("old",)))
+    apt = repository(make_deb(tmp_path, "new", {"etc/z": ""}), make_deb(tmp_path, "newer", {"etc/a": ""}))
+    said: list[str] = []
+    for architecture in ("arm64", "amd64"):
+        for name in ("new", "newer"):
+            debs = apt.resolve(DebianRequest(architecture, (name,)), renew=True, say=said.append)
+            assert [deb.name for deb in debs] == [name]
+    assert said == [f"fetching the lists of Debian packages for {each}" for each in ("arm64", "amd64")]
 
 
 @needs_dpkg

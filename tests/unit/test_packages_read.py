@@ -159,6 +159,20 @@ def test_a_mode_goes_to_the_layer_that_has_the_file(tmp_path: Path) -> None:
     assert [(each.path, each.mode) for each in above.entries] == [("mine", 0o600)]
 
 
+def test_a_mode_for_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/mine").write_text("")
+    text = "image: a\nmodes:\n- {path: mine, mode: '0600'}\n- {path: nime, mode: '0600'}\n- {path: bin/x, mode: '0700'}\n"
+    read = read_package(package(tmp_path, text))
+    with pytest.raises(SpecError) as caught:
+        read.package_params(snapshot(tmp_path / "root"))
+    assert [(each.origin.line, each.message) for each in caught.value.problems] == [
+        (4, "modes: nime: the package has no such file"),
+        (5, "modes: usr/bin/x: the package has no such file"),
+    ]
+    assert "root/" in (caught.value.problems[0].hint or "")
+
+
 def test_a_change_of_the_tree_leaves_the_debian_layer_alone(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root/a").write_text("1")

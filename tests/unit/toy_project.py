@@ -94,8 +94,8 @@ class ToyProject:
     def doit(self, *words: str) -> Said:
         return self._said([sys.executable, "-c", NAMED + ("" if self.plugins else WITHOUT_PLUGINS) + DOIT, *words])
 
-    def lkbuild(self, *words: str) -> Said:
-        return self._said([sys.executable, "-c", CLI, *words])
+    def lkbuild(self, *words: str, stdout: int = subprocess.PIPE) -> Said:
+        return self._said([sys.executable, "-c", CLI, *words], stdout)
 
     def stopped(self, number: signal.Signals, when: str, *words: str) -> Said:
         """`doit`, sent a signal when the path `when` appears."""
@@ -114,10 +114,11 @@ class ToyProject:
         out, err = process.communicate(timeout=20)
         return Said(out, err, process.returncode)
 
-    def _said(self, argv: list[str]) -> Said:
+    def _said(self, argv: list[str], stdout: int = subprocess.PIPE) -> Said:
         done = subprocess.run(
-            argv, cwd=self.root, env=self._environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+            argv, cwd=self.root, env=self._environment(), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
         return Said(done.stdout, done.stderr, done.returncode)
 
     def _environment(self) -> dict[str, str]:

@@ -191,7 +191,8 @@ def unknown(name: str, known: Iterable[str]) -> UsageError:
         return UsageError(f"there is no task {name!r}", f"is it a spec? say spec={name}")
     if name in VERBS:
         return UsageError(
-            f"there is no task {name!r}", f"say `lkbuild {name}`, which is beside doit: in .venv/bin/ where ./doit is used"
+            f"there is no task {name!r}",
+            f"say `lkbuild {name}`, which is beside doit: in .venv/bin/ where ./doit is used",
         )
     known = tuple(known)
     close = closest(name, known) or [n for n in known if n.startswith(f"build:{name}")][:1]

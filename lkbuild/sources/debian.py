@@ -68,8 +68,8 @@ class Apt:
     ) -> tuple[Deb, ...]:
         """The packages `request` asks for and all they depend on, without those it leaves out; sorted by name.
 
-        The lists of packages are fetched where there are none yet, where the host's sources changed, and on `renew`, for
-        an architecture once in the life of this object: `say` is told, for it takes some seconds.
+        The lists of packages are fetched where there are none yet, where the host's sources changed, and on `renew`,
+        for an architecture once in the life of this object: `say` is told, for it takes some seconds.
         ToolError where there is no apt; ImageError where apt cannot satisfy the request, in apt's own words.
         """
         if not request.packages:

@@ -103,4 +103,5 @@ def test_extras_are_added_once(clone: Clone) -> None:
 
 
 def test_called_from_elsewhere(clone: Clone, tmp_path: Path) -> None:
-    assert clone.call("plan", "spec=x.yml", cwd=tmp_path)[:2] == (0, f"{tmp_path} {clone.root}/dodo.py plan spec=x.yml\n")
+    code, out, _ = clone.call("plan", "spec=x.yml", cwd=tmp_path)
+    assert (code, out) == (0, f"{tmp_path} {clone.root}/dodo.py plan spec=x.yml\n")

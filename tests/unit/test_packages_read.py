@@ -162,8 +162,8 @@ def test_a_mode_goes_to_the_layer_that_has_the_file(tmp_path: Path) -> None:
 def test_a_mode_for_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root/mine").write_text("")
-    text = "image: a\nmodes:\n- {path: mine, mode: '0600'}\n- {path: nime, mode: '0600'}\n- {path: bin/x, mode: '0700'}\n"
-    read = read_package(package(tmp_path, text))
+    modes = "- {path: mine, mode: '0600'}\n- {path: nime, mode: '0600'}\n- {path: bin/x, mode: '0700'}\n"
+    read = read_package(package(tmp_path, f"image: a\nmodes:\n{modes}"))
     with pytest.raises(SpecError) as caught:
         read.package_params(snapshot(tmp_path / "root"))
     assert [(each.origin.line, each.message) for each in caught.value.problems] == [

@@ -72,6 +72,8 @@ def parse_lock(text: str, path: Path) -> Lock:
     """The lock in `text`; SpecError, with what to do, where it is none."""
     try:
         document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError(f"a map was wanted, found {text.strip()!r:.20}")
         if document["lkbuild-lock"] != VERSION:
             raise ValueError(f"version {document['lkbuild-lock']!r:.20} of the format, wanted {VERSION}")
         images = tuple((str(Reference.parse(n)), Digest.parse(d)) for n, d in sorted(document["images"].items()))
@@ -81,12 +83,14 @@ def parse_lock(text: str, path: Path) -> Lock:
     except json.JSONDecodeError as error:
         problem = Problem(Origin(str(path), error.lineno, error.colno), f"not JSON: {error.msg}", _HINT)
         raise SpecError([problem]) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except KeyError as error:
+        raise SpecError([Problem(Origin(str(path)), f"not a lock file: the key {error} is missing", _HINT)]) from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError([Problem(Origin(str(path)), f"not a lock file: {error}", _HINT)]) from error
     return Lock(images, debian)
 
 
-_HINT = "write it anew with `doit lock`, or delete it to build without a lock"
+_HINT = "delete it, then write it anew with `doit lock`; or build without a lock"
 
 
 def read_deb(item: Mapping[str, object]) -> Deb:

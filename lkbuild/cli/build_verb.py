@@ -36,14 +36,15 @@ def work(given: Given, show: Show) -> int:
     """Build what the command line names; the stamps are looked at before doit is loaded."""
     began = time.monotonic()
     asked = asked_for(given)
+    said = dict(asked.rest)
+    jobs = jobs_of(said.get("jobs"))
     left = skip_fresh(asked, show, began)
     if not left.options.machines:
         return 0
     from lkbuild.engine.running import Manners
     from lkbuild.engine.tasks import Writing
 
-    said = dict(asked.rest)
-    manners = Manners(jobs=jobs_of(said.get("jobs")), keep_going=said.get("keep_going") == "yes")
+    manners = Manners(jobs=jobs, keep_going=said.get("keep_going") == "yes")
     writing = Writing(_to_stdout, lambda _output, _session: False) if left.target == "-" else None
     return build(left, Wish(manners, writing=writing, key=PROJECT.private_key), PROJECT.prepare, show)
 

@@ -113,7 +113,8 @@ def help_text(command: Command) -> str:
     rows = []
     for flag in (*command.flags, HELP):
         names = ", ".join(f"-{name}" if len(name) == 1 else f"--{name}" for name in flag.names if "_" not in name)
-        rows.append((f"{names} {flag.value}" if flag.bare is None else names, flag.meaning))
+        bare = f"{names}[={flag.value}]" if flag.value not in ("", "yes|no") else names
+        rows.append((f"{names} {flag.value}" if flag.bare is None else bare, flag.meaning))
     width = max(len(left) for left, _ in rows) + 2
     lines = [f"usage: {command.usage}", "", command.about, "", *(f"  {left:{width}}{right}" for left, right in rows)]
     return "\n".join([*lines, ""])

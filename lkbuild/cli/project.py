@@ -52,6 +52,13 @@ def boot(order: Order, show: Show) -> int:
     return run_built(order, show)
 
 
+def check_boot(order: Order) -> None:
+    """UsageError where the machine could not be run by what is said of it, before it is built."""
+    from lkbuild.cli.running import check_run
+
+    check_run(order)
+
+
 def dev(order: Order, show: Show) -> int:
     """Build the machine, run it, and change it with every save, until interrupted."""
     from lkbuild.cli.developing import develop
@@ -95,5 +102,16 @@ def boot_options() -> tuple[Option, ...]:
 
 
 PROJECT = Project(
-    open_show, leave, prepare, lock, boot, dev, private_key, report, boot_options, dev_options, report_options
+    open_show,
+    leave,
+    prepare,
+    lock,
+    check_boot,
+    boot,
+    dev,
+    private_key,
+    report,
+    boot_options,
+    dev_options,
+    report_options,
 )

@@ -17,6 +17,11 @@ def work(given: Given, show: Show) -> int:
     if len(names) != 1:
         raise UsageError("run takes one machine", "say lkbuild run qemu NAME, with what the outputs' names begin with")
     path = Path(names[0])
+    if path.suffix in (".yml", ".yaml") and path.is_file():
+        raise UsageError(
+            f"{path} is a spec, not a machine that was built",
+            f"build it (lkbuild build {path}), then lkbuild run qemu {path.stem}",
+        )
     words = (*given.words, ("name", path.name), ("dir", str(path.parent)))
     return run_built(order(words, Path(), BOOT_OPTIONS), show)
 

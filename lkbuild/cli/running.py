@@ -26,7 +26,11 @@ BOOT_OPTIONS = (
     Option("state", "DIR", "where its disks and MAC address are kept; NAME-state beside the outputs where not said"),
 )
 
-BUILT_OPTIONS = tuple(option for option in BUILD_OPTIONS if option.name in ("arch", "format", "verbose"))
+BUILT_OPTIONS = (
+    *(option for option in BUILD_OPTIONS if option.name == "arch"),
+    Option("format", "FORMAT", "which of the outputs is run; the first that is there where not said"),
+    Option("verbose", "yes|no", "taken as `linuxkit run` takes it; all there is to say is said anyway"),
+)
 """The words for building that say which output is run."""
 
 
@@ -35,8 +39,21 @@ def run_built(order: Order, show: Show) -> int:
     from lkbuild.machine import media
     from lkbuild.machine.run import run
 
-    found = media.find(order.options.directory / machine_name(order), (order.options.formats or ("",))[0])
+    found = media.find(order.options.directory / machine_name(order), _format(order))
     return run(machine_options(order), found, state_directory(order), lambda line: show(Told(line)))
+
+
+def check_run(order: Order) -> None:
+    """UsageError where what an order builds could not be run: by its words alone, so that nothing is built for it."""
+    from lkbuild.machine.media import check_format
+
+    machine_name(order)
+    check_format(_format(order))
+    machine_options(order)
+
+
+def _format(order: Order) -> str:
+    return (order.options.formats or ("",))[0]
 
 
 def machine_options(order: Order) -> MachineOptions:

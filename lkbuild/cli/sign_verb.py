@@ -11,7 +11,8 @@ from lkbuild.cli.signing import TELL_FLAGS, all_of, private_key, reference
 from lkbuild.engine.events import Told
 from lkbuild.engine.project import Show
 from lkbuild.engine.signing import Forms, sign_file, sign_image
-from lkbuild.errors import UsageError
+from lkbuild.errors import ImageError, UsageError
+from lkbuild.reference import DOCKER_HUB
 
 
 def work(given: Given, show: Show) -> int:
@@ -35,6 +36,10 @@ def work(given: Given, show: Show) -> int:
         try:
             for line in sign_image(registry, thing, key, cast(Forms, form)):
                 show(Told(line))
+        except ImageError as error:
+            # A file's name that is wrong is mostly read as one of Docker Hub's.
+            taken = "; there is no such file, so it was taken for an image's name"
+            raise ImageError(error.message + taken * (thing.registry == DOCKER_HUB), error.hint) from error
         finally:
             registry.close()
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from lkbuild.archive.flatten import LayerFile
@@ -72,6 +72,12 @@ def holding(session: Session) -> Holding:
             # Where the key is not known, something it depends on has to be made first, so it is not what it was.
             rest[step.name] = str(session.key(step.name) or "new")
     return Holding(services, rest)
+
+
+def service_names(session: Session) -> tuple[str, ...]:
+    """What the services of the machine are called; nothing is made for it."""
+    bundles = (step.params.directory for step in session.graph.steps if isinstance(step.params, Bundle))
+    return tuple(path.removeprefix(_SERVICES) for path in bundles if path.startswith(_SERVICES))
 
 
 def _segments(initrd: Step) -> tuple[str, ...]:
@@ -153,7 +159,7 @@ def config_for(service: Service, container: str) -> bytes:
     return json.dumps(document).encode()
 
 
-def check_name(services: Mapping[str, Service], name: str | None) -> None:
+def check_name(services: Collection[str], name: str | None) -> None:
     """UsageError where no service has the name that was asked for."""
     if name is not None and name not in services:
         raise UsageError(f"the spec has no service {name!r}", f"it has {', '.join(services) or 'none'}")

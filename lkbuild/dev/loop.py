@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lkbuild.dev.holding import Holding, check_name, compare, holding
+from lkbuild.dev.holding import Holding, check_name, compare, holding, service_names
 from lkbuild.dev.running import BOOT_SECONDS, Boot, Running, console_end
 from lkbuild.dev.watching import Vigil, Watched, shown
 from lkbuild.engine.events import Listener, Said, Told, nobody
@@ -74,6 +74,7 @@ class Loop:
         finally:
             self._watched.learn(watch.whole(0), before, whole)
         try:
+            check_name(service_names(prepared.session), self._doing.service)
             wanted = holding(prepared.session) if self.running is not None else None
             reasons = self._change(self.running, wanted, prepared, began) if self.running and wanted else ()
         finally:
@@ -114,7 +115,6 @@ class Loop:
         prepared = self._doing.prepare(self._doing.options, nobody, Watch())
         try:
             wanted = holding(prepared.session)
-            check_name(wanted.services, self._doing.service)
             if self.running is not None:
                 self._tell(f"booting anew: {'; '.join(reasons)}")
                 if self.running.lasting:

@@ -140,7 +140,7 @@ def _options(
 ) -> BuildOptions:
     machines = expand(given.get("spec", ()), base)
     if merged:
-        machines += (tuple(file for name in merged for files in expand([name], base) for file in files),)
+        machines += (_once(file for name in merged for files in expand([name], base) for file in files),)
     name = single.get("name")
     if name is not None and len(machines) > 1:
         raise UsageError(f"name={name} names one machine, but {len(machines)} are asked for", "leave name= out")
@@ -152,7 +152,7 @@ def _options(
         formats=tuple(dict.fromkeys(part for part in formats if part)),
         arch=_ARCHITECTURES.get(single.get("arch", os.uname().machine), single.get("arch", "amd64")),
         name=name,
-        directory=_path(single["dir"], base) if "dir" in single else _path("", base),
+        directory=_directory(single.get("dir", ""), base),
         pull=_pull(single),
         cache=cache(single.get("cache"), base),
         images=tuple(_path(path, base) for path in given.get("images", ())),
@@ -182,6 +182,23 @@ def cache(said: str | None, base: Path) -> Path:
 
 def _path(text: str, base: Path) -> Path:
     return base / Path(text).expanduser()
+
+
+def _directory(text: str, base: Path) -> Path:
+    path = _path(text, base)
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - which no text makes raise
+        raise UsageError(f"dir={text} is a file, not a directory", "name a directory; it is made where there is none")
+    return path
+
+
+def _once(files: Iterable[Path]) -> tuple[Path, ...]:
+    """The files that are merged into one machine; UsageError where one is named twice."""
+    found: list[Path] = []
+    for file in files:
+        if file in found:
+            raise UsageError(f"{file} is named twice", "files named are merged into one machine: name each once")
+        found.append(file)
+    return tuple(found)
 
 
 def _pull(single: Mapping[str, str]) -> Pull:

@@ -214,12 +214,14 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
     machines = _machines(outputs)
     # Two specs may make machines of one name in different formats: then it is not clear whose stamp it would be.
     stamped = len(machines) == len(order.options.machines) and order.target != "-"
-    built = [concluding.machine(name, mine, n if stamped else None) for n, (name, mine) in enumerate(machines.items())]
-    if sum(built) > 1:
-        tally = started.tally
+    ends = [concluding.machine(name, mine, n if stamped else None) for n, (name, mine) in enumerate(machines.items())]
+    built, tally = [end for end in ends if end is not None], started.tally
+    for end in built:
+        tally(replace(end, together=len(built)))
+    if len(built) > 1:
         ran = sum(how == "ran" for how in tally.how.values())
         steps, written = len(session.steps), sum(tally.written.values())
-        tally(Total(sum(built), ran, steps - ran, written, time.monotonic() - started.began))
+        tally(Total(len(built), ran, steps - ran, written, time.monotonic() - started.began))
     return code
 
 
@@ -277,10 +279,10 @@ class _Concluding:
     reporting: Reporting
     writing: Writing
 
-    def machine(self, name: str, outputs: list[Output], number: int | None) -> bool:
-        """Tell what was done for a machine; leave a stamp if it has a `number` and all is as it should be.
+    def machine(self, name: str, outputs: list[Output], number: int | None) -> Built | None:
+        """What was done for a machine; a stamp is left if it has a `number` and all is as it should be.
 
-        Returns whether what was asked of it was built.
+        None where not all that was asked of it was built.
         """
         from lkbuild.plan.graph import reached
 
@@ -291,17 +293,17 @@ class _Concluding:
         asked = [output for output in outputs if output.name in self.reporting.seen]
         good = {output.name for output in outputs if self._is_done(output)}
         if not asked or any(output.name not in good for output in asked):
-            return False
+            return None
         steps = reached(session.steps, [step for output in outputs for step in output.needs])
         ran = sum(tally.how.get(step) == "ran" for step in steps)
         written = sum(tally.written.get(output.name, 0) for output in outputs)
         shown = tuple(path for output in asked for path in self._paths(output) if path not in left_out)
-        tally(Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown))
+        built = Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown)
         if len(good) == len(outputs) and number is not None:
             watches = (self.started.prepared.watch.whole(number), seen)
             wanted = request(self.order, self.order.options.machines[number])
             stamp.write(wanted, watches, stamp.Fresh(name, tuple(path for path in paths if path not in left_out)))
-        return True
+        return built
 
     def _paths(self, output: Output) -> tuple[str, ...]:
         return (*(file.path for file in output.files), *self.writing.more(output))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from lkbuild.digest import Digest
 from lkbuild.engine.execute import Place, execute, key_of
-from lkbuild.errors import Origin
+from lkbuild.errors import ImageError, Origin
 from lkbuild.packages import Package, TreeEntry, file_inputs
 from lkbuild.plan.step import Input, Step
 from lkbuild.store import Blob, Result
@@ -45,7 +45,10 @@ class Dockerfiles:
         key = key_of(step, blobs)
         with self._guard:
             if key not in self._built:
-                self._built[key] = self._build(replace(step, origin=None), key, blobs)
+                try:
+                    self._built[key] = self._build(replace(step, origin=None), key, blobs)
+                except ImageError as error:
+                    raise ImageError(f"{package.directory}: {error.message}", error.hint) from error
             return BuiltImage(step, key, self._built[key])
 
     def _build(self, step: Step, key: Digest, blobs: dict[str, Blob]) -> Result:

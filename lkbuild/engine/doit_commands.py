@@ -151,6 +151,8 @@ class Call:
             rest.append("build")
         if "boot" in selection and len(wanted.options.machines) > 1:
             raise UsageError(f"boot runs one machine, but spec= names {len(wanted.options.machines)}", "name one")
+        if "boot" in selection:
+            self.project.check_boot(wanted)
         code = self._build(show, wanted, tuple(rest), theirs) if rest else 0
         return self.project.boot(wanted, show) if "boot" in selection and not code else code
 

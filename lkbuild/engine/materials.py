@@ -122,6 +122,7 @@ class Gathering:
         wanted = image_origins(spec)
         if self.bootloader is not None:
             wanted.setdefault(self.bootloader, Origin("bootloader"))
+        self._check_architectures([*wanted.items(), *((n, o) for _, n, o in whole_images(spec))], terms.watch)
         for name, origin in wanted.items():
             with _noting(problems, origin):
                 images[name] = self._planned(name, origin, terms)
@@ -137,6 +138,16 @@ class Gathering:
         locked = None if terms.lock is None else Digest.of(terms.lock.encode().encode())
         packages = {name: self._files_of[name.path, terms.lock] for name in named if isinstance(name, PackageDir)}
         return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked, packages)
+
+    def _check_architectures(self, named: list[tuple[ImageName, Origin]], watch: Watch) -> None:
+        """SpecError for packages that are not as they should be, or not for this machine: before apt is asked."""
+        problems: list[Problem] = []
+        for name, origin in named:
+            if isinstance(name, PackageDir):
+                with _noting(problems, origin):
+                    self._package(name, watch).check(self.finder.platform.architecture)
+        if problems:
+            raise SpecError(problems)
 
     def _planned(self, name: ImageName, origin: Origin, terms: Terms) -> PlannedImage:
         if isinstance(name, Reference):

@@ -40,15 +40,16 @@ class Project:
     """What the commands need besides the engine, and may not know of themselves.
 
     `show`: opens a display.  `leave`: ends the process after an interruption.  `prepare`, `lock`: from options to a
-    session, or to lock files.  `boot`: runs the machine that was built; `dev`: builds and runs it, and goes on
-    doing so; `private_key`: reads a key to sign with; `report`: writes what a build was like; `boot_options` and so on:
-    the words for them.
+    session, or to lock files.  `check_boot`: UsageError for words by which no machine can be run.  `boot`: runs the
+    machine that was built; `dev`: builds and runs it, and goes on doing so; `private_key`: reads a key to sign with;
+    `report`: writes what a build was like; `boot_options` and so on: the words for them.
     """
 
     show: Callable[[Manner, bool], Show]
     leave: Callable[[], int]
     prepare: Preparing
     lock: Callable[[Order, Show, bool], int]
+    check_boot: Callable[[Order], None]
     boot: Callable[[Order, Show], int]
     dev: Callable[[Order, Show], int]
     private_key: Callable[[Path], PrivateKey]

@@ -60,7 +60,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A machine is built: what was done for it, and its output files."""
+    """A machine is built: what was done for it, and its output files.
+
+    `together`: with so many machines; where with others, `seconds` are those of all, and said once, with the Total.
+    """
 
     machine: str
     ran: int
@@ -68,6 +71,7 @@ class Built:
     written: int
     seconds: float
     outputs: tuple[str, ...]
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,9 @@ def progress_words(event: Progressed) -> str:
 def _done(built: Built | Total) -> str:
     parts = [f"{built.ran} {_many('step', built.ran)} ran", f"{built.cached} cached"]
     parts.append(f"{built.written} {_many('file', built.written)} written")
-    return f"{', '.join(parts)}, {seconds_words(built.seconds)}"
+    if isinstance(built, Total) or built.together == 1:
+        parts.append(seconds_words(built.seconds))
+    return ", ".join(parts)
 
 
 def _many(word: str, count: int) -> str:

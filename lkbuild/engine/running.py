@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,11 @@ def select(tasks: Sequence[Task], selection: Sequence[str]) -> TaskControl:
 
 
 def parse_words(error: Exception) -> str:
-    """What doit says of options it does not know, without its list of all it does."""
+    """What doit says of options it does not know or whose values are none, without its list of all it does."""
+    lines = str(error).splitlines()
+    wrong = re.match("Error parsing parameter '(.+?)' <class 'int'>", lines[0]) if lines else None
+    if wrong:
+        return f"{wrong[1]}: {lines[-1].rpartition(': ')[2]} is no whole number"
     return str(error).partition(" (parsing options")[0]
 
 

@@ -14,6 +14,7 @@ from lkbuild.errors import MachineError, UsageError
 from lkbuild.plan.root_kinds import ROOT_DIRECTORY
 
 _MAX_CMDLINE = 64 << 10
+_MAX_LISTED = 3
 _INITRD = "-initrd.img"
 _MAGIC, _HEADER = b"070701", 110
 """A cpio archive that is not compressed begins with a header, and that with a number."""
@@ -119,10 +120,7 @@ def find(name: Path, format: str = "") -> Media:
 
     Without `format`, what is found first in the order of `BOOTABLE`.  MachineError says what was looked for.
     """
-    if format and format not in {row.format for row in BOOTABLE}:
-        raise UsageError(
-            f"format {format!r} cannot be booted", f"one of {', '.join(dict.fromkeys(row.format for row in BOOTABLE))}"
-        )
+    check_format(format)
     if not format and name.is_file() and (media := _of_file(name)) is not None:
         return media
     rows = [row for row in BOOTABLE if not format or row.format == format]
@@ -130,6 +128,13 @@ def find(name: Path, format: str = "") -> Media:
         if row.is_there(name):
             return _of_row(name, row)
     raise _nothing(name, rows)
+
+
+def check_format(format: str) -> None:
+    """UsageError for a format that cannot be booted; an empty one is whichever is found."""
+    known = [row.format for row in BOOTABLE]
+    if format and format not in known:
+        raise UsageError(f"format {format!r} cannot be booted", f"one of {', '.join(known)}")
 
 
 def _of_row(name: Path, row: Bootable) -> Media:
@@ -181,16 +186,19 @@ def mounts_root(initrd: Path) -> bool:
 def _nothing(name: Path, rows: Iterable[Bootable]) -> MachineError:
     rows = tuple(rows)
     formats = ", ".join(dict.fromkeys(row.format for row in rows))
-    build = f"build it: doit build spec={name.name}.yml format={rows[0].format}"
+    where = os.fspath(name.parent)
+    there = "" if where == "." else f" dir={where}"
+    build = f"build it: doit build spec={name.name}.yml format={rows[0].format}{there}"
     for row in rows:
         missing = [ending for ending in row.endings if not _file(name, ending).is_file()]
         if row.initrd and 0 < len(missing) < len(row.endings) and (len(rows) == 1 or missing == [row.initrd]):
-            there = next(ending for ending in row.endings if ending not in missing)
+            found = next(ending for ending in row.endings if ending not in missing)
             return MachineError(
-                f"{_file(name, there)} is there, but {_file(name, missing[0])} is not", f"{build}, then boot it"
+                f"{_file(name, found)} is there, but {_file(name, missing[0])} is not", f"{build}, then boot it"
             )
-    looked = ", ".join(dict.fromkeys(" with ".join(f"{name.name}{ending}" for ending in row.endings) for row in rows))
-    where = os.fspath(name.parent)
+    files = list(dict.fromkeys(" with ".join(f"{name.name}{ending}" for ending in row.endings) for row in rows))
+    more = f" and {len(files) - _MAX_LISTED} others" if files[_MAX_LISTED:] else ""
+    looked = ", ".join(files[:_MAX_LISTED]) + more
     return MachineError(
         f"nothing to boot for {name.name!r} in {where if where != '.' else 'this directory'}: looked for {looked}",
         f"{build}  (formats: {formats})" if len(rows) > 1 else build,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lkbuild.errors import Problem, SpecError
+from lkbuild.errors import Origin, Problem, SpecError
 from lkbuild.packages.build_file import ARCHITECTURES, DOCKERFILE_ONLY, FILES_ONLY, BuildFile
 from lkbuild.packages.layout import relative
 from lkbuild.packages.model import Kind, Package
@@ -17,6 +17,7 @@ BUILD_FILE = "build.yml"
 def read_package(directory: Path) -> Package:
     """The package in `directory`; SpecError holds all that is wrong with its build.yml, each with its line."""
     directory = directory.absolute()
+    _check_there(directory)
     document = read_document(directory / BUILD_FILE, BuildFile)
     problems = [*_wrong_kind(directory, document), *_wrong_names(document), *_wrong_values(document)]
     problems += _wrong_root(directory, document)
@@ -27,6 +28,21 @@ def read_package(directory: Path) -> Package:
         return Package(directory, kind, document, directory)
     root = directory / (document.value.root or "root")
     return Package(directory, kind, document, root if kind == "layers" and root.is_dir() else None)
+
+
+def _check_there(directory: Path) -> None:
+    """SpecError where there is no package at all."""
+    file = directory / BUILD_FILE
+    if not directory.is_dir():
+        message, hint = f"there is no directory {str(directory)!r}", "a path after @pkg: is relative to the spec"
+    elif not file.exists():
+        message, hint = (
+            f"there is no {BUILD_FILE} in {str(directory)!r}",
+            "a package has one: it begins with image: NAME",
+        )
+    else:
+        return
+    raise SpecError([Problem(Origin(str(file)), message, hint)])
 
 
 def _given(build: BuildFile, names: tuple[str, ...]) -> list[str]:

@@ -31,6 +31,8 @@ _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _SECONDS = 600
 """How long to wait for the next bytes: the daemon may write a whole image to its disk before it sends the first."""
 _BUILT = "lkbuild-built"
+_NO_DAEMON = "start it, or set DOCKER_HOST, or make the package of `debian:` and `root:`"
+"""What to do where a Dockerfile is to be built and nobody answers."""
 
 
 class Daemon(Source):
@@ -117,7 +119,7 @@ class Daemon(Source):
             return build_image(self._api(), request)
         except AbsentError as error:
             raise ImageError(
-                f"building {request.context / request.dockerfile} needs a Docker daemon: {error.message}", error.hint
+                f"building {request.dockerfile} needs a Docker daemon: {error.message}", _NO_DAEMON
             ) from error
 
     def release(self) -> None:

@@ -43,7 +43,7 @@ def build_image(api: APIClient, request: Dockerfile) -> str:
     import requests
 
     log: deque[str] = deque(maxlen=_LOG_LINES)
-    what = request.context / request.dockerfile
+    what = request.dockerfile
     try:
         events = api.build(
             path=os.fspath(request.context),

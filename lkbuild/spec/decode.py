@@ -271,6 +271,11 @@ def wrong_type(wanted: str, node: Node, place: Place, report: Report) -> _Bad:
 
 def _type_hint(wanted: str, node: Node, place: Place) -> str | None:
     name = next((part for part in reversed(place.path) if isinstance(part, str)), "")
+    if isinstance(node, MapNode) and wanted == "a list":
+        pairs = [f'"{key.text}={value.text}"' for key, value in node.entries if isinstance(value, ScalarNode)]
+        if name == "env" and 0 < len(pairs) == len(node.entries):
+            return f"say env: [{', '.join(pairs)}]"
+        return 'begin each entry with "- "'
     if not isinstance(node, ScalarNode):
         return None
     if node.value is None:

@@ -34,6 +34,8 @@ _SCALAR_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_UNQUOTED = re.compile(r"(?:^|[\s,\[:-])(@pkg:[^\s,\]}#\"']*)")
+"""A package that is named without quotes, which YAML forbids: `@` is reserved (yaml.org/spec/1.2.2, 5.3)."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -127,6 +129,8 @@ def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
     message = f"not YAML: {', '.join(what)}"
     if "\t" in line[: len(line) - len(line.lstrip())] or "\\t" in message:
         return Problem(origin, message, "indent with spaces; YAML allows no tabs there")
+    if unquoted := _UNQUOTED.search(line):
+        return Problem(origin, message, f'put it in quotes: "{unquoted[1]}"')
     return Problem(origin, message, "check the indentation, colons and quotes of this line and the one before it")
 
 

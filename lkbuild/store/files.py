@@ -68,10 +68,13 @@ def doing(what: str, elsewhere: str = "") -> Iterator[None]:
         raise failure(error, what, elsewhere) from error
 
 
-def failure(error: OSError, what: str, elsewhere: str = "") -> StoreError:
-    """The store's error for an operating system error, with the advice that fits it."""
-    advice = _ADVICE.get(error.errno or 0)
-    return StoreError(f"{what}: {error.strerror or error}", advice and advice.format(elsewhere or _ELSEWHERE))
+def failure(error: OSError, what: str, elsewhere: str = "", anyhow: bool = False) -> StoreError:
+    """The store's error for an operating system error, with the advice that fits it.
+
+    `anyhow`: another place is advised for any error.
+    """
+    advice = _ADVICE.get(error.errno or 0, "{}" if anyhow else "")
+    return StoreError(f"{what}: {error.strerror or error}", advice.format(elsewhere or _ELSEWHERE) or None)
 
 
 def full(error: BaseException | None) -> str | None:

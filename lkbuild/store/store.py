@@ -63,7 +63,7 @@ class Store:
             store._verified.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             if not (root / "results").is_dir():
-                raise failure(error, f"making the cache {root}") from error
+                raise failure(error, f"making the cache {root}", anyhow=True) from error
         store._hold()
         store._scratch.sweep()
         return store

@@ -405,8 +405,10 @@ def test_images_that_a_lock_does_not_hold_are_named(world: World) -> None:
         (b" " * (MAX_BYTES + 1), "larger than 16 MiB"),
         (b"{", "not JSON"),
         (b'{"lkbuild-lock": 1, "images": [], "debian": {}}', "not a lock file"),
+        (b"{}", "not a lock file: the key 'lkbuild-lock' is missing\n  hint: delete it, then"),
+        (b"[1]", r"not a lock file: a map was wanted, found '\[1\]'"),
     ],
-    ids=["no text", "too large", "no JSON", "another shape"],
+    ids=["no text", "too large", "no JSON", "another shape", "nothing in it", "a list"],
 )
 def test_a_lock_that_is_none(world: World, data: bytes, message: str) -> None:
     spec = world.spec("m.yml", SERVICE)

@@ -53,6 +53,7 @@ LINES: list[tuple[Report, str, str]] = [
     (Failed(SPEC_ERROR), "", "error: a.yml:7:3: first\n  hint: do this\nerror: b.yml:2:1: second\n"),
     (Skipped("initrd:n", "tree:x"), "", "initrd:n: not done, since tree:x failed\n"),
     (Built("n", 3, 41, 2, 1.94, ("/a", "/b")), "n: 3 steps ran, 41 cached, 2 files written, 1.9 s\n  /a\n  /b\n", ""),
+    (Built("n", 1, 2, 3, 150.0, (), together=2), "n: 1 step ran, 2 cached, 3 files written\n", ""),
     (Built("n", 1, 0, 1, 150.0, ()), "n: 1 step ran, 0 cached, 1 file written, 2 min 30 s\n", ""),
     (Total(2, 4, 5, 6, 0.5), "2 machines: 4 steps ran, 5 cached, 6 files written, 0.5 s\n", ""),
     (Nothing(("nginx",), 0.0123), "nginx: nothing to do (checked in 12 ms)\n", ""),

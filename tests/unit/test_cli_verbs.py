@@ -30,6 +30,13 @@ def test_build_and_build_again(project: ToyProject) -> None:
     assert project.doit("build", "spec=nginx.yml").out.startswith("nginx: nothing to do"), "they share their stamps"
 
 
+def test_a_number_of_jobs_is_one_also_where_there_is_nothing_to_do(project: ToyProject) -> None:
+    project.lkbuild("build", "nginx.yml")
+    for words in (("--jobs", "x"), ("-n", "0")):
+        said = project.lkbuild("build", *words, "nginx.yml")
+        assert (said.code, said.err.startswith(f"error: --jobs {words[1]} is no number")) == (1, True)
+
+
 def test_files_are_merged(project: ToyProject) -> None:
     project.write("more.yml", "extra: more\n")
     assert project.lkbuild("build", "-name", "both", "nginx.yml", "more.yml").code == 0
@@ -79,6 +86,10 @@ def test_a_reader_of_the_output_that_leaves_is_no_error(project: ToyProject, siz
         (("build", "-"), "standard input"),
         (("build", "--jobs", "0", "nginx.yml"), "--jobs 0"),
         (("build", "--formt", "x"), "--format"),
+        (("build", "nginx.yml", "nginx.yml"), "nginx.yml is named twice"),
+        (("build", "--dir", "dodo.py", "nginx.yml"), "dir=dodo.py is a file, not a directory"),
+        (("build", "--cache", "/proc/x", "nginx.yml"), "hint: put the cache elsewhere"),
+        (("run", "qemu", "nginx.yml"), "build it (lkbuild build nginx.yml), then lkbuild run qemu nginx"),
         (("cache", "sl"), "say ls, gc, verify, export, import"),
         (("cache", "ls", "more"), "say ls, gc, verify, export, import"),
         (("cache", "import"), "takes one file or directory"),
@@ -181,6 +192,8 @@ def test_what_needs_no_project(tmp_path: Path) -> None:
     assert json.loads(lkbuild("schema"))["$id"] == "urn:lkbuild:spec"
     assert "kernel+initrd" in lkbuild("list")
     assert "usage: lkbuild build" in lkbuild("build", "--help")
+    assert "  --pull[=missing|always|never]  " in lkbuild("build", "--help")
+    assert "which of the outputs is run" in lkbuild("run", "--help")
     assert all(verb in lkbuild("help") for verb in ("build", "run", "cache"))
 
 

@@ -63,6 +63,21 @@ def test_options_in_any_order(project: ToyProject, words: tuple[str, ...]) -> No
     assert (project.root / "nginx.tar").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("format=tar",), "format 'tar' cannot be booted"),
+        (("publish=80",), "publish '80' is not HOST:GUEST"),
+        (("mem=much",), "mem 'much' is no size"),
+        (("-n", "x"), "num_process: 'x' is no whole number"),
+    ],
+)
+def test_what_cannot_be_booted_is_not_built(project: ToyProject, words: tuple[str, ...], message: str) -> None:
+    said = project.doit("boot", "spec=nginx.yml", *words)
+    assert (said.code, said.out, message in said.err) == (1, "", True)
+    assert not (project.root / "cache").exists()
+
+
 def test_processes_are_threads_and_it_is_said(project: ToyProject) -> None:
     said = project.doit("build", "spec=nginx.yml", "-n", "2", "-P", "process")
     assert said.code == 0
@@ -83,9 +98,9 @@ def test_specs_add_up_and_only_what_changed_is_done(project: ToyProject) -> None
         f"wrote {project.root}/c.tar (29 B)",
     ]
     assert without_times(said.out)[4:] == [
-        "b: 1 step ran, 2 cached, 1 file written, T",
+        "b: 1 step ran, 2 cached, 1 file written",
         f"  {project.root}/b.tar",
-        "c: 0 steps ran, 3 cached, 1 file written, T",
+        "c: 0 steps ran, 3 cached, 1 file written",
         f"  {project.root}/c.tar",
         "2 machines: 1 step ran, 5 cached, 2 files written, T",
     ]

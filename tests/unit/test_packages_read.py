@@ -55,6 +55,13 @@ def test_refused(tmp_path: Path, text: str, line: int, words: str) -> None:
     assert problem.origin.file.endswith("build.yml")
 
 
+def test_no_package_at_all(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"there is no directory '.*/none'\n  hint: .*relative to the spec"):
+        read_package(tmp_path / "none")
+    with pytest.raises(SpecError, match=r"there is no build\.yml in .*\n  hint: .*image: NAME"):
+        read_package(tmp_path)
+
+
 def test_all_problems_at_once(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         read_package(package(tmp_path, "image: a\nlinks: {a: b}\narches: [vax]\nenv: [A]\nnetwork: true\n"))

@@ -213,7 +213,9 @@ def test_no_daemon(tmp_path: Path) -> None:
     assert missing.reason == f"no Docker daemon answers at {host}"
     assert source.fingerprint([Reference.parse("conf/base:1")]) == "Docker daemon: none"
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
-    with pytest.raises(ImageError, match="needs a Docker daemon"):
+    with pytest.raises(
+        ImageError, match=r"^building Dockerfile needs a Docker daemon.*\n.*start it, or set DOCKER_HOST"
+    ):
         source.build(Dockerfile(tmp_path, "Dockerfile", AMD64))
 
 

@@ -92,7 +92,8 @@ def test_one_thing_wrong_with_the_title(text, wanted):
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        ("parts: {size: 1}", "2:1: parts is a map, wanted a list", None),
+        ("parts: {size: 1}", "2:1: parts is a map, wanted a list", 'begin each entry with "- "'),
+        ("config: {env: {A: b, C: 1}}", "2:10: config.env is a map, wanted a list", 'say env: ["A=b", "C=1"]'),
         ("parts: [1]", "2:9: parts[0] is the number 1, wanted a map", None),
         ("parts: [{}]", "2:9: 'size' is missing in parts[0]", None),
         ("parts: [{size: '1'}]", "2:16: parts[0].size is the text '1', wanted a whole number", "write 1, without"),

@@ -95,6 +95,8 @@ def test_aliases_and_merge_keys():
         ("a: [1,\n", 2, "not YAML"),
         ("a: 'x\n", 2, "not YAML"),
         ("a: b: c\n", 1, "not YAML"),
+        ("- image: @pkg:./x\n", 1, 'hint: put it in quotes: "@pkg:./x"'),
+        ("a: {image: @pkg:./x, b: 1}\n", 1, 'hint: put it in quotes: "@pkg:./x"'),
         ("x:\n  a: \x01\n", 2, "U+0001"),
         ("a: *nothing\n", 1, "*nothing has no anchor"),
         ("a: &a [*a]\n", 1, "*a stands within itself"),

@@ -24,11 +24,23 @@ from doit import (
     cmd_strace,
 )
 from doit.cmd_base import DodoTaskLoader
+from doit.cmdparse import CmdParseError
 from doit.exceptions import InvalidDodoFile
 
 
 class _Deferring:
     """A command that is doit's own unless the dodo.py is lkbuild's."""
+
+    def parse_execute(self, in_args: list[str]) -> Any:
+        """See doit.cmd_base.Command: what is wrong with an option is said in our words."""
+        try:
+            return super().parse_execute(in_args)  # type: ignore[misc]
+        except CmdParseError as error:
+            if not _is_lkbuilds(Path("dodo.py")):
+                raise
+            from lkbuild.engine.running import parse_words
+
+            raise CmdParseError(parse_words(error)) from error
 
     def execute(self, params: Any, args: list[str]) -> Any:
         """See doit.cmd_base.Command."""
@@ -48,6 +60,11 @@ class _Deferring:
     def theirs(self, params: Any, args: Sequence[str]) -> Any:
         """The command as doit has it."""
         return super().execute(params, list(args))  # type: ignore[misc]
+
+
+def _is_lkbuilds(dodo: Path) -> bool:
+    """Whether a dodo.py that is not loaded looks like one of lkbuild's."""
+    return dodo.is_file() and b"lkbuild.dodo" in dodo.read_bytes()
 
 
 def _is_set_up(_params: object) -> None:
@@ -148,7 +165,7 @@ class DumpDB(cmd_dumpdb.DumpDB):  # type: ignore[misc]
         if Path(opt_values["dep_file"]).exists() or list(Path().glob(f"{opt_values['dep_file']}.*")):
             return super().execute(opt_values, pos_args)
         dodo = Path("dodo.py")
-        if not dodo.is_file() or b"lkbuild.dodo" not in dodo.read_bytes():
+        if not _is_lkbuilds(dodo):
             return super().execute(opt_values, pos_args)
         loader = DodoTaskLoader()
         loader.setup({"dodoFile": "dodo.py", "cwdPath": None, "seek_file": False})

@@ -376,6 +376,9 @@ def test_openssl_reads_the_signature_of_a_file(kind: str, tmp_path: Path) -> Non
 def test_files_are_signed_and_verified_on_the_command_line(lab: Lab) -> None:
     (lab.directory / "made.img").write_bytes(b"an output")
     assert lkbuild(lab, "sign", "--key", "key", "made.img").returncode == 0
+    proxy = "http://127.0.0.1:9"  # where nobody listens, so that nobody is asked
+    wrong = lkbuild(lab, "sign", "--key", "key", "build/nosuch", HTTPS_PROXY=proxy, https_proxy=proxy)
+    assert (wrong.returncode, "there is no such file, so it was taken for an image's name" in wrong.stderr) == (1, True)
     good = lkbuild(lab, "verify", "--key", "key.pub", "made.img")
     assert (good.returncode, good.stdout.count("is signed by key sha256:")) == (0, 2)
     other = lkbuild(lab, "verify", "--key", "stranger.pub", "made.img")

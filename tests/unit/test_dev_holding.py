@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lkbuild.dev.holding import Holding, Service, Verdict, check_name, compare, config_for, holding
+from lkbuild.dev.holding import Holding, Service, Verdict, check_name, compare, config_for, holding, service_names
 from lkbuild.dev.running import told
 from lkbuild.engine.build import build
 from lkbuild.engine.events import nobody
@@ -54,7 +54,9 @@ def held(spec: str, images: Path, place: Path) -> Holding:
         prepared.close()
     prepared = prepare(options, nobody, Registry(RegistryOptions()))
     try:
-        return holding(prepared.session)
+        found = holding(prepared.session)
+        assert service_names(prepared.session) == tuple(found.services)
+        return found
     finally:
         prepared.close()
 

@@ -78,6 +78,11 @@ def test_what_cannot_be_booted_is_not_built(project: ToyProject, words: tuple[st
     assert not (project.root / "cache").exists()
 
 
+def test_a_number_that_is_none_is_said_in_plain_words(project: ToyProject) -> None:
+    said = project.doit("-n", "x", "build", "spec=nginx.yml")
+    assert (said.code, said.err) == (3, "ERROR: num_process: 'x' is no whole number\n"), "doit's own code for it"
+
+
 def test_processes_are_threads_and_it_is_said(project: ToyProject) -> None:
     said = project.doit("build", "spec=nginx.yml", "-n", "2", "-P", "process")
     assert said.code == 0

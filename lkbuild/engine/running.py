@@ -25,7 +25,7 @@ GOOD, USERS_FAULT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 """What a command exits with."""
 
 VERBS = (
-    "affected", "audit", "cache", "rebuild", "run", "sbom", "schema", "sign", "verify", "verify-image", "version",
+    "affected", "audit", "cache", "diff", "rebuild", "run", "sbom", "schema", "sign", "verify", "verify-image", "version",
 )  # fmt: skip
 """What `lkbuild` does and no task."""
 

@@ -25,8 +25,9 @@ GOOD, USERS_FAULT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 """What a command exits with."""
 
 VERBS = (
-    "affected", "audit", "cache", "diff", "rebuild", "run", "sbom", "schema", "sign", "verify", "verify-image", "version",
-)  # fmt: skip
+    *("affected", "audit", "cache", "diff", "rebuild", "run", "sbom", "schema"),
+    *("sign", "verify", "verify-image", "version"),
+)
 """What `lkbuild` does and no task."""
 
 

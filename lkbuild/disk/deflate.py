@@ -11,9 +11,6 @@ from isal import isal_zlib
 from lkbuild.archive.compress import Compressor, open_compressed
 from lkbuild.archive.entry import Buffer
 
-LEVELS = range(10)
-"""0 stores, the rest are zlib's."""
-
 DEFAULT_LEVEL = 1
 
 _MAX_STORED = 65535

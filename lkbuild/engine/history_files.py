@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.engine.history import BuildRecord, State, decode_state, encode_state, state_id, state_path
+from lkbuild.store.files import replace_file
 
 BUILDS, BUILDS_BYTES = 200, 64 << 20
 """The records of builds kept: so many, and together so many bytes."""
@@ -139,17 +140,10 @@ class HistoryFiles:
                     path.unlink()
         wanted = {past.state for path in (self.root / "machines").glob("*") for past in self.machine(path.name)}
         for path in (self.root / "states").glob("??/*"):
-            if path.name not in wanted:
+            if path.name[:1] != "." and path.name not in wanted:  # what is hidden is being written
                 path.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_bytes(text)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    replace_file(path, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from lkbuild.sources import Daemon, Source
 from lkbuild.spec.load import load
 from lkbuild.spec.model import ImageName, PackageDir, Spec, Volume
 from lkbuild.store import Store
+from lkbuild.store.files import replace_file
 
 
 def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew: bool) -> list[Path]:
@@ -115,11 +115,7 @@ class Meanings:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise LkbuildError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ A signature is no step's work: of most kinds of keys each is another, and a key 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from lkbuild.engine.session import Session
@@ -14,7 +13,7 @@ from lkbuild.engine.trusting import read_small
 from lkbuild.errors import LkbuildError
 from lkbuild.plan.beside import PROVENANCE
 from lkbuild.plan.graph import Output
-from lkbuild.store.files import doing
+from lkbuild.store.files import doing, replace_file
 from lkbuild.trust.bundle import MAX_BUNDLE, Bundle, Envelope, statement_bundle
 from lkbuild.trust.private import PrivateKey
 from lkbuild.trust.statement import PAYLOAD_TYPE
@@ -59,7 +58,5 @@ def _holds(statement: Path, bundle: Path, key: PrivateKey) -> bool:
 
 def _sign(statement: Path, bundle: Path, key: PrivateKey) -> int:
     with doing(f"writing {bundle}", "say where outputs go with dir=DIR"):
-        temporary = bundle.with_name(f".{bundle.name}.{os.getpid()}")
-        temporary.write_bytes(statement_bundle(statement.read_bytes(), key))
-        temporary.replace(bundle)
+        replace_file(bundle, statement_bundle(statement.read_bytes(), key))
     return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from lkbuild.sources.attach import attach_bundle, attach_classic
 from lkbuild.sources.signatures import signatures
 from lkbuild.sources.upload import Upload
 from lkbuild.steps.verify import first_that_counts
+from lkbuild.store.files import replace_file
 from lkbuild.trust.bundle import MAX_BUNDLE, file_bundle, image_bundle
 from lkbuild.trust.judge import Candidate, Form, judge_file, judge_image
 from lkbuild.trust.policy import Called, Policy, Subject
@@ -105,7 +105,7 @@ def sign_file(path: Path, key: PrivateKey, wanted: Forms) -> list[Path]:
         signature = key.sign(path, classic=form == "classic")
         beside = Path(f"{path}{SIGNATURE if form == 'classic' else BUNDLE}")
         text = base64.b64encode(signature) if form == "classic" else file_bundle(digest, signature, key.public)
-        _replace(beside, text + b"\n")
+        replace_file(beside, text + b"\n")
         written.append(beside)
     return written
 
@@ -145,12 +145,3 @@ def _digest(path: Path) -> Digest:
         return Digest.of_file(path)
     except OSError as error:
         raise TrustError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -39,6 +39,20 @@ def _copy_plainly(source: BinaryIO, offset: int, count: int, target: BinaryIO) -
     target.flush()
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file beside its place and rename it there: what stood there stays until then, and if that fails.
+
+    OSError where it cannot be written; nothing is left of it then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def same_file(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())

@@ -90,12 +90,13 @@ class Dev:
             time.sleep(0.02)
 
     def served(self) -> str:
+        """The page, or why there is none: a service being swapped out may go away in the middle of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", "/", headers={"Connection": "close"})
             return connection.getresponse().read().decode()
-        except OSError as error:
-            return str(error)
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
         finally:
             connection.close()
 

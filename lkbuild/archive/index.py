@@ -28,6 +28,9 @@ _LETTERS: dict[Kind, str] = {
 }
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _ROWS = 256
+_SMALL = 1 << 14
+_HEAD = 1 << 16
+"""Bytes of an index in which the directories that lead to all the rest are looked for."""
 _TYPES = (str, str, int, int, int, int, int, str, int, int)
 """Of what a row is made."""
 _IMPLIED, _LOST = 1, 2
@@ -84,19 +87,71 @@ class IndexWriter:
         self._rows = []
 
 
+class Index:
+    """An index of which no more is parsed than is asked for.  Whatever is wrong with that is an ArchiveError.
+
+    Nearly all paths of a segment lie in one directory, its service's or its kernel's, which most often is no other
+    segment's business.  `head` are the rows before those, and `closed` that directory; b"" where there is none, or
+    where the index has less than `small` bytes, which are soon parsed.
+    """
+
+    def __init__(self, data: bytes, small: int = _SMALL) -> None:
+        self._data = data
+        self._rows: list[IndexEntry] | None = None
+        self.head, self.closed = (parse_index(data), b"") if len(data) < small else _head(data)
+
+    @property
+    def rows(self) -> list[IndexEntry]:
+        """All rows."""
+        if self._rows is None:
+            self._rows = parse_index(self._data)
+        return self._rows
+
+    @property
+    def known(self) -> list[IndexEntry]:
+        """All rows if somebody asked for them, `head` otherwise."""
+        return self.head if self._rows is None else self._rows
+
+
+def _head(data: bytes) -> tuple[list[IndexEntry], bytes]:
+    """The directories a segment begins with, each in the one before, and the last one that holds all that follows.
+
+    That is so when as many lines begin with its path and a `/` as there are after it.
+    """
+    _check(data)
+    count = data.count(b"\n") - 1
+    lines = data[:_HEAD].split(b"\n")[1:-1][:MAX_PATH]
+    chain: list[IndexEntry] = []
+    for line in lines:
+        row = _some_rows([line], len(chain) + 2)[0]
+        if row.kind != "directory" or (chain and row.path.rpartition(b"/")[0] != chain[-1].path) or not row.path:
+            break
+        chain.append(row)
+    while chain:
+        path = _quoted(path_text(chain[-1].path))[1:-1].encode("ascii")
+        if 0 < data.count(b'\n["%b/' % path) == count - len(chain):
+            return chain, chain[-1].path
+        chain.pop()
+    return parse_index(data), b""
+
+
 def parse_index(data: bytes) -> list[IndexEntry]:
     """The rows of an index; whatever is wrong with it is an ArchiveError."""
+    _check(data)
+    lines = data[len(_FORMAT) :].split(b"\n")[:-1]
+    found: list[IndexEntry] = []
+    for start in range(0, len(lines), _ROWS):
+        found += _some_rows(lines[start : start + _ROWS], start + 2)
+    return found
+
+
+def _check(data: bytes) -> None:
     if len(data) > MAX_INDEX:
         raise ArchiveError(f"a segment index of {len(data)} bytes (at most {MAX_INDEX})")
     if not data.startswith(_FORMAT) or not data.endswith(b"\n"):
         raise ArchiveError(
             "not a segment index, or one that is cut short", "`lkbuild cache verify` finds what is damaged"
         )
-    lines = data[len(_FORMAT) :].split(b"\n")[:-1]
-    found: list[IndexEntry] = []
-    for start in range(0, len(lines), _ROWS):
-        found += _some_rows(lines[start : start + _ROWS], start + 2)
-    return found
 
 
 def _some_rows(lines: list[bytes], first: int) -> list[IndexEntry]:

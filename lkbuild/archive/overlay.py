@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from lkbuild.archive.entry import Entry, directory, shown
-from lkbuild.archive.index import IndexEntry
+from lkbuild.archive.index import Index, IndexEntry
 from lkbuild.errors import ArchiveError
 
 _MAX_SYMLINKS = 40
@@ -32,10 +32,30 @@ def check(segments: Sequence[tuple[str, Sequence[IndexEntry]]]) -> list[Fixup]:
 
     ArchiveError, naming the path and both segments, where nothing laid down between could achieve that.
     """
-    machine = _Machine([name for name, _ in segments])
-    for number, (_, rows) in enumerate(segments):
-        machine.lay(number, rows)
+    return _laid([(name, rows, b"") for name, rows in segments])
+
+
+def check_indexes(segments: Sequence[tuple[str, Index]]) -> list[Fixup]:
+    """The same for indexes, without a look at the rows of directories that are one segment's alone.
+
+    Such a segment is sound in itself (`archive.sink`: parents first, every path once).  Where another one comes to
+    something in such a directory, all rows are looked at.
+    """
+    try:
+        return _laid([(name, index.head, index.closed) for name, index in segments])
+    except _OpenedError:
+        return check([(name, index.rows) for name, index in segments])
+
+
+def _laid(segments: Sequence[tuple[str, Sequence[IndexEntry], bytes]]) -> list[Fixup]:
+    machine = _Machine([name for name, _, _ in segments])
+    for number, (_, rows, closed) in enumerate(segments):
+        machine.lay(number, rows, closed)
     return [Fixup(before, tuple(entries)) for before, entries in sorted(machine.fixups.items())]
+
+
+class _OpenedError(Exception):
+    """Somebody wants to know what is in a directory whose rows nobody looked at."""
 
 
 class _File:
@@ -50,13 +70,30 @@ class _File:
 class _Node:
     """A path as it stands while segments are laid down; `path` has no symbolic links in it."""
 
-    __slots__ = ("file", "kids", "path", "row", "segment")
+    __slots__ = ("_kids", "file", "path", "row", "segment")
 
     def __init__(self, row: IndexEntry, path: bytes, segment: int, file: _File | None = None) -> None:
         self.row, self.path, self.segment, self.file = row, path, segment, file
-        self.kids: dict[bytes, _Node] | None = {} if row.kind == "directory" else None
+        self._kids: dict[bytes, _Node] | None = {}
         if file is not None:
             file.names += 1
+
+    @property
+    def is_directory(self) -> bool:
+        return self.row.kind == "directory"
+
+    @property
+    def kids(self) -> dict[bytes, _Node]:
+        """What lies in it, if it is a directory."""
+        if self._kids is None:
+            raise _OpenedError
+        return self._kids
+
+    def close(self) -> None:
+        """Leave open what lies in it, besides which nothing is there."""
+        if self.kids:
+            raise _OpenedError
+        self._kids = None
 
 
 class _Machine:
@@ -69,8 +106,8 @@ class _Machine:
         self._last: tuple[bytes, _Node] | None = None
         self._reset: dict[_Node, IndexEntry] = {}
 
-    def lay(self, number: int, rows: Sequence[IndexEntry]) -> None:
-        """Lay a segment down."""
+    def lay(self, number: int, rows: Sequence[IndexEntry], closed: bytes = b"") -> None:
+        """Lay a segment down: these rows, and below the directory `closed`, if there is one, others."""
         groups: dict[int, _File] = {}
         self._last, self._reset = None, {}
         for row in rows:
@@ -80,7 +117,7 @@ class _Machine:
             if self._last is None or self._last[0] != head:
                 self._last = head, self._parent(row.path, number)
             parent = self._last[1]
-            old = _kids(parent).get(name)
+            old = parent.kids.get(name)
             if old is not None and self._stays(old, row, number):
                 continue
             file = None
@@ -90,14 +127,16 @@ class _Machine:
                     self._unlink(old, number)
             self._take_away(old)
             path = parent.path + b"/" + name if parent.path else name
-            _kids(parent)[name] = _Node(row, path, number, file)
+            parent.kids[name] = _Node(row, path, number, file)
+        if closed:
+            self._parent(closed + b"/", number).close()
         for node, real in self._reset.items():
             entry = Entry(node.path, "directory", real.mode, real.uid, real.gid, real.mtime)
             self.fixups.setdefault(number + 1, []).append(entry)
 
     def _stays(self, old: _Node, row: IndexEntry, number: int) -> bool:
         """Whether `row` leaves the node that stands at its path in its place; refused where the two cannot be had."""
-        if row.kind == "directory" and old.kids is not None:
+        if row.kind == "directory" and old.is_directory:
             if not row.implied:
                 old.row, old.segment = row, number
                 self._reset.pop(old, None)
@@ -154,7 +193,7 @@ class _Machine:
             if part == b"..":
                 del nodes[max(len(nodes) - 1, 1) :]
                 continue
-            kid = _kids(nodes[-1]).get(part)
+            kid = nodes[-1].kids.get(part)
             if kid is None:
                 if followed:
                     raise ArchiveError(
@@ -167,7 +206,7 @@ class _Machine:
                 if kid.row.target.startswith(b"/"):
                     del nodes[1:]
                 todo += (step for step in reversed(kid.row.target.split(b"/")) if step not in (b"", b"."))
-            elif kid.kids is None:
+            elif not kid.is_directory:
                 raise ArchiveError(
                     f"{shown(path)} in {self._names[number]} needs a directory {shown(kid.path)}, "
                     f"which in {self._names[kid.segment]} is a {kid.row.kind}"
@@ -181,13 +220,9 @@ class _Machine:
         path = parent.path + b"/" + name if parent.path else name
         if parent.segment == number and all(entry.path != parent.path for entry in self.fixups.get(number, ())):
             raise ArchiveError(f"{self._names[number]} needs a directory {shown(path)} and does not have it")
-        node = _kids(parent)[name] = _Node(_implied(path), path, number)
+        node = parent.kids[name] = _Node(_implied(path), path, number)
         self.fixups.setdefault(number, []).append(directory(path))
         return node
-
-
-def _kids(node: _Node) -> dict[bytes, _Node]:
-    return node.kids if node.kids is not None else {}
 
 
 def _implied(path: bytes) -> IndexEntry:

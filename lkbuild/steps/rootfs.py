@@ -10,8 +10,8 @@ import io
 from collections.abc import Iterable, Iterator
 
 from lkbuild.archive.entry import Entry
-from lkbuild.archive.index import IndexEntry, parse_index
-from lkbuild.archive.overlay import Fixup, check
+from lkbuild.archive.index import Index, IndexEntry
+from lkbuild.archive.overlay import Fixup, check_indexes
 from lkbuild.archive.sink import CpioSink, TarSink
 from lkbuild.archive.tarwrite import END_OF_ARCHIVE, header, padding
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
@@ -83,9 +83,10 @@ def refer(recipes: Iterable[Recipe], work: Work) -> None:
 
 def _in_order(params: Rootfs, work: Work) -> Iterator[Extent]:
     """The segments, each after the fix-ups that go before it."""
-    indexes = [parse_index(item.path.read_bytes()) for item in work.numbered("index")]
-    _note_changed_directories(params.names, indexes, work)
-    fixups = check(list(zip(params.names, indexes, strict=True)))
+    indexes = [Index(item.path.read_bytes()) for item in work.numbered("index")]
+    fixups = check_indexes(list(zip(params.names, indexes, strict=True)))
+    # What `files` lead to is known: if that lies in a directory of one segment alone, all was looked at.
+    _note_changed_directories(params.names, [index.known for index in indexes], work)
     for number, item in enumerate(work.numbered("segment")):
         yield from _between(fixups, number, params.archive)
         yield from _aligned(item.blob)

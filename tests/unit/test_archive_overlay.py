@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lkbuild.archive.entry import Entry
-from lkbuild.archive.index import IndexEntry, parse_index
-from lkbuild.archive.overlay import Fixup, check
+from lkbuild.archive.index import Index, IndexEntry, parse_index
+from lkbuild.archive.overlay import Fixup, check, check_indexes
 from lkbuild.archive.sink import CpioSink
 from lkbuild.errors import ArchiveError
 
@@ -190,6 +191,50 @@ def test_what_is_not_refused_is_what_a_tar_says(segments: list[list[IndexEntry]]
             assert have[path]["kind"] == "dir"
         else:
             assert have.get(path) == want.get(path), path
+
+
+def sound(prefix: str, rows: list[IndexEntry]) -> bytes | None:
+    """The index of a segment a sink would write of these rows below `prefix`; None where it would write none."""
+    sink = CpioSink(io.BytesIO(), "none")
+    try:
+        sink.directories(prefix.encode())
+        for r in rows:
+            entry = Entry(f"{prefix}/".lstrip("/").encode() + r.path, r.kind, r.mode, r.uid, r.gid, r.mtime)
+            links = (entry.path + b"2",) if r.group else ()
+            sink.add(entry._replace(target=r.target), (), links, r.implied)
+    except ArchiveError:
+        return None
+    return sink.index()
+
+
+def outcome(laid: Callable[[], list[Fixup]]) -> list[Fixup] | str:
+    try:
+        return laid()
+    except ArchiveError as error:
+        return str(error)
+
+
+sound_segments = st.builds(sound, st.sampled_from(["", "a", "a/b", "b/a", "s/x"]), st.lists(random_rows, max_size=7))
+
+
+@settings(deadline=None, max_examples=600)
+@given(st.lists(sound_segments.filter(lambda index: index is not None), max_size=5))
+def test_directories_of_one_segment_alone_need_no_look(segments: list[bytes]) -> None:
+    rows = [(f"s{n}", parse_index(index)) for n, index in enumerate(segments)]
+    indexes = [(f"s{n}", Index(index, 0)) for n, index in enumerate(segments)]
+    assert outcome(lambda: check_indexes(indexes)) == outcome(lambda: check(rows))
+
+
+def test_and_are_not_looked_at() -> None:
+    below = [row(f"f{n}") for n in range(1000)]
+    first, second = (Index(sound(f"services/{name}/lower", below) or b"") for name in "ab")
+    beside = Index(sound("services/a", [row("config"), d("lower"), d("upper")]) or b"")
+    assert check_indexes([("first", first), ("second", second), ("beside", beside)]) == []
+    assert (first.closed, second.closed, beside.closed) == (b"services/a/lower", b"services/b/lower", b"")
+    assert [len(index.known) for index in (first, second, beside)] == [3, 3, 5]
+    within = Index(sound("services/a/lower", [row("f7")]) or b"")
+    assert check_indexes([("first", first), ("second", second), ("within", within)]) == []
+    assert [len(index.known) for index in (first, second)] == [1003, 1003]
 
 
 # -- indexes -----------------------------------------------------------------------------------------------------------

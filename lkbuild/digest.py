@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lkbuild.frozen import ordered
+
 CHUNK = 1 << 20
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128})")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Digest:
     """A content digest as OCI writes it, `sha256:…` (image-spec descriptor.md).  Made by `parse` or by hashing."""
 

@@ -5,7 +5,7 @@ Every error says what was found and what was wanted; `hint` says what to do.  On
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from lkbuild.frozen import frozen, ordered
 
 
 class LkbuildError(Exception):
@@ -20,7 +20,7 @@ class LkbuildError(Exception):
         return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Origin:
     """A place in a file the user wrote; line and column count from 1, 0 means the whole file."""
 
@@ -34,7 +34,7 @@ class Origin:
         return f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One mistake at one place of a file."""
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.digest import Digest, identity, plain
 from lkbuild.errors import Origin, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
 from lkbuild.spec.model import ImageName, Spec
@@ -20,7 +21,7 @@ VERSION = 1
 MAX_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lock:
     """`images`: reference to digest, the index's where there is one; `debian`: a request's identity to what it gave."""
 

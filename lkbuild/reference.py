@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import ordered
 
 DOCKER_HUB = "docker.io"
 _HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -15,7 +15,7 @@ _REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Reference:
     """A fully spelled image reference.  At least one of `tag` and `digest` is set."""
 

@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from lkbuild.errors import ToolError
+from lkbuild.frozen import frozen
 
 _SQUASHFS_VERSION = re.compile(r"mksquashfs version (?:\S*[^\d.\s])?((\d+)\.(\d+)\S*)")
 _OLDEST = (4, 5)
@@ -29,7 +29,7 @@ _INSTALL = "sudo apt-get install squashfs-tools"
 _SAID = 2000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """A program that is installed: `version` is all that its bytes depend on, `files` is what that was found from.
 

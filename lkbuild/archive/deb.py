@@ -9,11 +9,11 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from lkbuild.errors import ArchiveError
+from lkbuild.frozen import frozen
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,7 +34,7 @@ def _nobody(_: int) -> None:
     """Nobody wants to know how far reading is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DebEntry:
     """A file of a package.  `path` has no leading `./`; `target` is a symlink's text, or the path a hard link names."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import BinaryIO
 
 from lkbuild.archive.entry import Buffer, Entry, path_bytes, path_text
 from lkbuild.archive.flatten import LayerSource, members
 from lkbuild.archive.merge import Inode, Tree
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """A file that was there: its path in the image (of the name that was asked for), and its entry."""
 

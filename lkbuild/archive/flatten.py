@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -20,6 +19,7 @@ from lkbuild.archive.sink import Sink
 from lkbuild.archive.tar import TarReader
 from lkbuild.archive.view import Placement, View
 from lkbuild.errors import ArchiveError
+from lkbuild.frozen import frozen
 
 
 class LayerSource(Protocol):
@@ -32,7 +32,7 @@ class LayerSource(Protocol):
         """Its bytes from the beginning."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerFile:
     """A layer in a file."""
 

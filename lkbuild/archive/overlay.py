@@ -9,17 +9,17 @@ link away.  Segments also hold directories nobody asked for (`implied`), which m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from lkbuild.archive.entry import Entry, directory, shown
 from lkbuild.archive.index import Index, IndexEntry
 from lkbuild.errors import ArchiveError
+from lkbuild.frozen import frozen
 
 _MAX_SYMLINKS = 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fixup:
     """A small segment that has to go before segment `before`, or to the end where that is their number."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from lkbuild.archive.entry import Buffer, path_bytes
 from lkbuild.archive.flatten import LayerSource, members
 from lkbuild.archive.merge import Inode, Tree
+from lkbuild.frozen import frozen
 
 Place = tuple[int, int]
 """A layer and the number of a member there."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """What was read: contents by path, None for a file that did not fit into the limit; and the image's whole tree."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.archive.entry import FIXED_TIME, Buffer, Entry, directory, path_bytes
 from lkbuild.archive.sink import Sink
+from lkbuild.frozen import frozen
 
 Rules = Literal["plain", "container", "init"]
 
@@ -28,7 +28,7 @@ _MTAB = b"etc/mtab"
 _RULED = frozenset((*_LEFT_OUT, *_DIRECTORIES, *_FILES, _MTAB))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """Where and how: under `prefix` ("" is the root), by the rules for containers' images, for init images (and image
     volumes, whose etc/resolv.conf is a symbolic link), or as they are.

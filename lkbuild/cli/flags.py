@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from lkbuild.engine.arguments import BUILD_OPTIONS, SWITCHED, Option, Word
 from lkbuild.engine.project import Show
 from lkbuild.engine.specs import closest
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     """A flag: its names, the word it means, and the value it gives it where it takes none itself, or is said false."""
 
@@ -24,7 +24,7 @@ class Flag:
     off: str = "no"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Given:
     """What a command line gave: words in order, and what is no flag."""
 
@@ -32,7 +32,7 @@ class Given:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A verb: how it is called, what it takes and what it does.  `words`: names that may be given as NAME=VALUE too;
     `fault`: what the user's mistakes exit with.

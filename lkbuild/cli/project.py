@@ -28,9 +28,9 @@ def prepare(options: BuildOptions, listen: Listener) -> Prepared:
 
 def registry() -> Source:
     """Every registry, reached as the environment says."""
-    from lkbuild.sources import Registry, registry_options
+    from lkbuild.sources import LateRegistry, registry_options
 
-    return Registry(registry_options(os.environ))
+    return LateRegistry(registry_options(os.environ))
 
 
 def lock(order: Order, show: Show, renew: bool) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from lkbuild.contents.model import Component, Contents
 from lkbuild.contents.purl import oci_purl
 from lkbuild.digest import Digest, identity
+from lkbuild.frozen import frozen
 from lkbuild.reference import Reference
 
 CREATED = "2017-04-18T16:30:00Z"
@@ -16,7 +16,7 @@ CREATED = "2017-04-18T16:30:00Z"
 NO_DATABASE = "no package database found"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageTitle:
     """What an image is called: `reference` in full, or "" for a package, which has only its `name`.
 
@@ -32,7 +32,7 @@ class ImageTitle:
     publisher: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Used:
     """An image of the machine and the places it has in it, such as `services/nginx`, `init[0]` and `kernel`."""
 
@@ -40,7 +40,7 @@ class Used:
     places: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """An image and what is in it."""
 
@@ -71,7 +71,7 @@ class Listed:
         return "; ".join(said)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bill:
     """A machine: its name, who makes it, its kernel's release ("" not known, None has no kernel), and its images."""
 

@@ -13,9 +13,6 @@ Parser = Callable[[bytes, Distribution], tuple[list[Component], list[str]]]
 Account = tuple[str, list[Component], list[str]]
 """Where packages are known from, which there are, and what is wrong with it."""
 
-DEBIAN = "Debian packages"
-"""Where the packages of an image made of Debian packages are known from: these files themselves."""
-
 NAMES = (*os_release.PATHS, dpkg.STATUS, *apk.DATABASES)
 DIRECTORIES = (dpkg.STATUS_DIRECTORY,)
 RPM = tuple(

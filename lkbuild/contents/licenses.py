@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+
+from lkbuild.frozen import frozen
 
 NONE = "NOASSERTION"
 
@@ -34,7 +35,7 @@ _WORD = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
 _MAX_WORDS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class License:
     """An expression, and the texts of the LicenseRefs in it by their names."""
 

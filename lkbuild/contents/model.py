@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen, ordered
 
 MAX_PACKAGES = 20_000
 """The most packages of one image that are listed; a large desktop has some 4,000."""
 
+DEBIAN = "Debian packages"
+"""Where the packages of an image made of Debian packages are known from: their files themselves."""
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@ordered
 class Component:
     """A package as its database, its file or an attestation tells it; "" is what none of them says.
 
@@ -38,7 +42,7 @@ class Component:
         return self.type, self.name, self.version, self.architecture
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents:
     """What is in one image: its layers, its packages and where they are known from, and what is to be said.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.contents.bill import Listed
-from lkbuild.contents.image import DEBIAN
+from lkbuild.contents.model import DEBIAN
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 
 BUILD_TYPE = "urn:x-lkbuild:build:v1"
 """What externalParameters and the rest mean; docs/sbom.md says it."""
@@ -22,7 +22,7 @@ BUILDER = "urn:x-lkbuild:builder:local"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """What was asked for, and by what it was made.
 

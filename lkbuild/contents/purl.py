@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
+from lkbuild.frozen import frozen
 from lkbuild.reference import Reference
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Distribution:
     """Whose packages an image has: `vendor` is os-release's ID, `release` ID and VERSION_ID; "" where not known."""
 

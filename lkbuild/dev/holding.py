@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lkbuild.archive.flatten import LayerFile
 from lkbuild.digest import Digest
 from lkbuild.engine.session import Session
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.config import Place, bundle_documents
 from lkbuild.oci.document import document_text
 from lkbuild.oci.runtime import root_mounts, runtime_document
@@ -26,7 +27,7 @@ _NAME, _PATH = re.compile(r"[A-Za-z0-9._-]+"), re.compile(r"[A-Za-z0-9._/-]+")
 _NOT_PLAIN = "its `runtime` does more than start it, or it lies at a path with letters other than A-Z a-z 0-9 . _ -"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """A service: where its files lie (without a leading slash), the layers they come from, and its documents.
 
@@ -41,7 +42,7 @@ class Service:
     plain: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holding:
     """All of a machine: its services by name, and the keys of everything else by the names of its steps."""
 
@@ -49,7 +50,7 @@ class Holding:
     rest: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What is to be done to a machine: services to be swapped; or reasons why it has to boot anew."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.dev.holding import Holding, check_name, compare, holding, service_names
@@ -21,6 +20,7 @@ from lkbuild.engine.project import Show
 from lkbuild.engine.report import Failed, Report, size_words
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import ImageError, LkbuildError, MachineError, SpecError, StepError
+from lkbuild.frozen import frozen
 from lkbuild.machine.guest import GRACE
 
 _TICK, _ENDING = 0.05, 1.0
@@ -30,7 +30,7 @@ _ANSWERING = 0.4
 Preparing = Callable[[BuildOptions, Listener, Watch], Prepared]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Doing:
     """What the loop needs done: `prepare` what was asked for, `build` it as ever (returns what to exit with), and how
     to `boot` what was built.  `service` is the one to be heard, None for all.

@@ -15,6 +15,7 @@ from lkbuild.dev.holding import Holding, Service, config_for, files_of
 from lkbuild.dev.trees import Delta, Listing, listing, write_delta
 from lkbuild.engine.session import Session
 from lkbuild.errors import MachineError
+from lkbuild.frozen import frozen
 from lkbuild.machine.guest import Guest, Machine
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import MachineOptions
@@ -31,7 +32,7 @@ _IN_MEMORY = 16 << 20
 _CHUNK = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Boot:
     """How machines are started: the medium without and the segment with the agent, options, the state directory."""
 

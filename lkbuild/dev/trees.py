@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO, BinaryIO, NamedTuple
 
 import xxhash
@@ -13,6 +12,7 @@ from lkbuild.archive.entry import Buffer, Entry
 from lkbuild.archive.flatten import LayerSource, flatten
 from lkbuild.archive.sink import CpioSink
 from lkbuild.archive.view import View
+from lkbuild.frozen import frozen
 
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 18
@@ -31,7 +31,7 @@ class Item(NamedTuple):
 Listing = Mapping[bytes, Item]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """What makes a tree into another: paths to be taken away, and a cpio archive of `size` bytes and `count` entries
     to be laid over it then.

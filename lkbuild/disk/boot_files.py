@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lkbuild.disk.extents import Data, Extent
 from lkbuild.disk.fat_tree import FatFile
 from lkbuild.disk.layout import total
 from lkbuild.disk.loader_config import Boot, check_cmdline, loader_config, loader_entry
 from lkbuild.disk.uki import Section, Uki, fallback_name, uki
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bootable:
     """A machine: where its kernel and initrd lie, and its command line.  `title` is what a boot menu shows."""
 
@@ -25,7 +24,7 @@ class Bootable:
         return [("kernel", total(self.kernel)), ("initrd", total(self.initrd))]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BiosDiskFiles:
     """SYSLINUX: its installer (the program `syslinux`), `ldlinux.c32`, `mbr.bin` and `gptmbr.bin`."""
 
@@ -35,7 +34,7 @@ class BiosDiskFiles:
     gptmbr: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BiosIsoFiles:
     """ISOLINUX: `isolinux.bin`, `ldlinux.c32` and `isohdpfx.bin`."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lkbuild.disk import iso_records
 from lkbuild.disk.containers import raw
 from lkbuild.disk.fat_reading import FatReader
 from lkbuild.disk.layout import SECTOR
 from lkbuild.disk.view import MAX_READ, View
+from lkbuild.frozen import frozen
 
 _CD = iso_records.SECTOR
 _MAX_SECTIONS, _MAX_PARTITIONS = 96, 16
@@ -22,7 +22,7 @@ _TEXT = 64 << 10
 _PROTECTIVE = 0xEE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Booted:
     """The bytes of a medium's initrd, and the words that are told the kernel, perhaps among others; None: not known."""
 

@@ -6,12 +6,11 @@ copied to say so.  `store.recipe` writes the file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Data:
     """Literal bytes; small."""
 
@@ -22,14 +21,14 @@ class Data:
         return len(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Zeros:
     """`length` zero bytes."""
 
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slice:
     """`length` bytes of the blob `digest`, from `offset`."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from sys import byteorder
 
 from lkbuild.archive.entry import FIXED_TIME
@@ -20,12 +19,13 @@ from lkbuild.disk.identity import derived_number
 from lkbuild.disk.layout import PAGE, SECTOR, Layout, round_up
 from lkbuild.disk.limits import size_text, too_large
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 _ROOT_ENTRIES = 512
 _FSINFO, _BACKUP = 1, 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FatOptions:
     """`size`: bytes of the partition, a multiple of 512; without it as small as holds the files, in whole MiB.
 

@@ -6,10 +6,10 @@ Microsoft's fatgen103, "FAT Type Determination": the number of clusters alone sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.disk.layout import MIB, PAGE, SECTOR, round_up
+from lkbuild.frozen import frozen
 
 Bits = Literal[16, 32]
 
@@ -22,7 +22,7 @@ _CHOICES = (1, 2, 4, 8, 16, 32, 64)
 _RESERVED: dict[Bits, int] = {16: 8, 32: 32}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Geometry:
     """Numbers of sectors, and of clusters in the data area; `sectors` is what of its partition it takes."""
 

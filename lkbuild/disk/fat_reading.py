@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lkbuild.disk.view import MAX_READ, View
+from lkbuild.frozen import frozen
 
 _DIRECTORY, _VOLUME = 0x10, 0x08
 _ENTRY = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """A file or directory: its name is in capitals, and short (`LINUX~1.CON`); where it begins, its size in bytes."""
 

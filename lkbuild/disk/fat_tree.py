@@ -10,6 +10,7 @@ from lkbuild.disk.extents import Extent, Zeros
 from lkbuild.disk.layout import total
 from lkbuild.disk.limits import size_text
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 MAX_FILE = (1 << 32) - 1
 """The size of the largest file: 4 GiB less a byte."""
@@ -17,7 +18,7 @@ MAX_FILE = (1 << 32) - 1
 _MAX_DIRECTORY = 65535 * names.ENTRY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FatFile:
     """A file at `path` (parts divided by `/`, directories made as needed) with these contents."""
 

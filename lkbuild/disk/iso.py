@@ -21,6 +21,7 @@ from lkbuild.disk.limits import size_text, too_large
 from lkbuild.disk.rock_ridge import Continuations, announcement, attributes, named
 from lkbuild.disk.tree import Inode, Member, inodes, tree
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 MAX_DIRECTORIES = 65535
 """The path table numbers parents in 16 bits."""
@@ -36,7 +37,7 @@ MAX_SIZE = 2 << 40
 _GPT_END = 33 * 512
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BiosBoot:
     """ISOLINUX: `program` is isolinux.bin, which goes to `path`; with `mbr` (isohdpfx.bin) the ISO is a disk as well.
 
@@ -48,7 +49,7 @@ class BiosBoot:
     mbr: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EfiBoot:
     """A FAT image that UEFI boots from; `shared` names members whose contents lie in it, and at which byte.
 
@@ -59,7 +60,7 @@ class EfiBoot:
     shared: tuple[tuple[bytes, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IsoOptions:
     """`time` is the volume's, in seconds; the members have their own."""
 

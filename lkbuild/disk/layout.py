@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from lkbuild.digest import Digest
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.errors import StoreError
+from lkbuild.frozen import frozen
 
 SECTOR = 512
 MIB = 1 << 20
@@ -189,7 +189,7 @@ def read(extents: Iterable[Extent], open_blob: Opener) -> Iterator[bytes]:
                         length -= len(piece)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disk:
     """A raw disk of `size` bytes (not less than the extents have), and how the blobs in it are read."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 MAX_CMDLINE = 2047
 """The longest command line an x86 kernel reads (COMMAND_LINE_SIZE less the NUL)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Boot:
     """What is booted: where the loader finds kernel and initrds (from the file system's root, `/` first), and how."""
 

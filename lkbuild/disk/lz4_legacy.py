@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lz4.block
-
 MAGIC = b"\x02\x21\x4c\x18"
 BLOCK = 8 << 20
 """Bytes of every block but the last, when unpacked."""
@@ -46,6 +44,8 @@ class Lz4Legacy:
             return b""
         if not 0 < packed <= _MAX_PACKED:
             raise ValueError(f"a block of {packed} bytes (at most {_MAX_PACKED})")
+        import lz4.block  # takes 5 ms to load, and hardly any kernel is packed so
+
         try:
             made = lz4.block.decompress(self._held[4 : 4 + packed], BLOCK)
         except lz4.block.LZ4BlockError as error:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lkbuild.disk.identity import derived_guid, derived_number, guid, mixed_endian
 from lkbuild.disk.layout import SECTOR
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 EFI_SYSTEM = guid("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 LINUX_DATA = guid("0fc63daf-8483-4772-8e79-3d69d8477de4")
@@ -34,7 +34,7 @@ _TABLE_SECTORS = _ENTRIES * _ENTRY // SECTOR
 _HEADS, _TRACK, _CYLINDERS = 255, 63, 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MbrEntry:
     """A line of an MBR: `kind` is the partition's type byte."""
 
@@ -44,7 +44,7 @@ class MbrEntry:
     active: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Partition:
     """A GPT partition.  `legacy_boot` marks the one that a BIOS boots by way of syslinux's gptmbr.bin (attribute 2)."""
 
@@ -55,7 +55,7 @@ class Partition:
     legacy_boot: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gpt:
     """The two ends of a disk: `head` goes to its beginning, `tail` to its end."""
 

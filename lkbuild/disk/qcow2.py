@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from sys import byteorder
 
 from lkbuild.disk.extents import Extent
 from lkbuild.disk.layout import Layout, Ranges, round_up
+from lkbuild.frozen import frozen
 
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
@@ -23,7 +23,7 @@ _COPIED = 1 << 63
 """Set where a cluster's refcount is one, which makes it writable in place."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """Numbers of clusters: of the tables, in the order they stand in the file, and of all of it."""
 

@@ -7,7 +7,6 @@ not made yet counts as nothing) already tell what can never fit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lkbuild.disk.fat_geometry import for_clusters, of_size
 from lkbuild.disk.fat_tree import MAX_FILE
@@ -16,6 +15,7 @@ from lkbuild.disk.layout import MIB, PAGE, round_up
 from lkbuild.disk.limits import size_text, too_large
 from lkbuild.disk.uki import MAX_IMAGE
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 Part = tuple[str, int]
 """What it is, for messages, and its bytes."""
@@ -27,7 +27,7 @@ MAX_DISK = 2 << 40
 """2 TiB: sectors have 32 bits in an MBR and in a FAT."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents:
     """What is known to go onto a medium: the parts of the kernel and of the initrd; there may be more."""
 

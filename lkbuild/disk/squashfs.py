@@ -8,13 +8,13 @@ for it cuts the `../` off those in PAX records.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.archive.entry import FIXED_TIME
 from lkbuild.archive.tarwrite import END_OF_ARCHIVE, header, long_target, padding
 from lkbuild.disk.extents import Data, Extent
 from lkbuild.disk.tree import Inode, inodes, paths
+from lkbuild.frozen import frozen
 
 PROGRAM = "mksquashfs"
 
@@ -23,7 +23,7 @@ Compressor = Literal["zstd", "gzip", "xz", "lz4"]
 _LEVELS = {"zstd": range(1, 23), "gzip": range(1, 10)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SquashfsOptions:
     """`level` is for zstd (1 to 22) and gzip (1 to 9); `memory` is in MiB, and about what the program takes in all.
 

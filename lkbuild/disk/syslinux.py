@@ -6,13 +6,13 @@ Syslinux 6, libinstaller/syslxmod.c (`syslinux_patch`), libinstaller/setadv.c, c
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from lkbuild.disk.extents import Extent
 from lkbuild.disk.fat import Fat
 from lkbuild.disk.fat_tree import FatFile, blank
 from lkbuild.disk.layout import SECTOR, round_up
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 LDLINUX = "ldlinux.sys"
 
@@ -24,7 +24,7 @@ _MODULE = b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x03\0\x03\0"
 """How an ELF module for i386, a .c32, begins.  NB: ldlinux.sys holds a shorter mark of an ELF itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Syslinux:
     """What the installer holds: a boot sector's code and the loader's core."""
 

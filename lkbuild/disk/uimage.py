@@ -8,13 +8,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.disk.extents import Data, Extent
 from lkbuild.disk.layout import Opener, read, total
 from lkbuild.disk.limits import size_text
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 _MAGIC, _LINUX, _ARM64 = 0x27051956, 5, 22
 _TYPES = {"kernel": 2, "ramdisk": 3, "script": 6}
@@ -23,7 +23,7 @@ _MAX = (1 << 32) - 1
 _MAX_NAME = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UImage:
     """What the header says: the kind, whether U-Boot is to gunzip it, where it goes and begins, and a name."""
 

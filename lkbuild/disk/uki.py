@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lkbuild.disk.extents import Extent
 from lkbuild.disk.layout import PAGE, SECTOR, Layout, round_up, total
 from lkbuild.disk.limits import size_text, too_large
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 
 MAX_IMAGE = (1 << 32) - PAGE
 """Offsets and addresses in a PE file have 32 bits."""
@@ -22,7 +22,7 @@ _READ_ONLY_DATA = 0x40000040
 _FALLBACK = {0x8664: "BOOTX64.EFI", 0xAA64: "BOOTAA64.EFI", 0x14C: "BOOTIA32.EFI", 0x5064: "BOOTRISCV64.EFI"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A section to add: a name of at most 8 bytes, and its contents."""
 
@@ -30,7 +30,7 @@ class Section:
     extents: tuple[Extent, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uki:
     """A unified kernel image, and where each section's contents begin in it: multiples of 4096 but for the first."""
 
@@ -43,7 +43,7 @@ class Uki:
         return dict(self.places)[name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Stub:
     """What of a PE file's headers is needed to add sections: where they are, and how far file and memory are used."""
 

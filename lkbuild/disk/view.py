@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from lkbuild.frozen import frozen
 
 MAX_READ = 1 << 20
 """The most bytes that are read at once: directories and headers are no larger."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """`size` bytes, of which `fetch(offset, length)` gives a range that lies within them."""
 

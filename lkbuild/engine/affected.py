@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from lkbuild.engine.specs import expand, specs_near
 from lkbuild.errors import LkbuildError, SpecError, UsageError
+from lkbuild.frozen import frozen
 from lkbuild.lock import lock_path
 from lkbuild.sources.git import Repository
 from lkbuild.spec.load import load
@@ -23,7 +24,7 @@ from lkbuild.spec.model import PackageDir, Spec
 Files = tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Affected:
     """A machine that a change reaches: its spec files, as they were named, and why."""
 
@@ -36,7 +37,7 @@ class Affected:
         return "+".join(self.files)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The machines that are reached, and names of specs that were there once and are no more."""
 
@@ -44,7 +45,7 @@ class Answer:
     deleted: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """Since which revision, for which specs (empty: those in specs/ and here), looking into which image layouts."""
 
@@ -72,7 +73,7 @@ def affected(question: Question, base: Path) -> Answer:
     return Answer(tuple(found), tuple(deleted))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Changes:
     """The paths that changed since a commit."""
 

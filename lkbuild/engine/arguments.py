@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 
 from lkbuild.engine.options import IN_IMAGE, LOCAL, BuildOptions, Compression, Profile, Pull, Sbom, Trusting
 from lkbuild.engine.specs import closest, expand
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 
 Word = tuple[str, str]
 """A name and its value."""
@@ -22,7 +23,7 @@ Word = tuple[str, str]
 Manner = Literal["lines", "json", "quiet"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """A word that can be given: its name, what its value is, and what it is for."""
 
@@ -77,7 +78,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FIXED = {"arch", "pull", "compression", "profile", "sbom", "trust"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Order:
     """All that was asked for.
 

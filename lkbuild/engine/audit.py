@@ -10,13 +10,13 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Checked, Listener, nobody
 from lkbuild.engine.execute import Place, execute
 from lkbuild.errors import ImageError, LkbuildError, StoreError, UsageError
+from lkbuild.frozen import frozen
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.reference import Reference
@@ -34,7 +34,7 @@ _SAMPLE = re.compile(r"(\d{1,9})(%?)")
 DEFAULT_SAMPLE = "10%"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """How many results are made again: `count` of them, or so many percent; `seed` decides which."""
 

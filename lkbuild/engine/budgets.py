@@ -7,7 +7,6 @@ unpack its initrd.  Both are known when the steps are done whose outputs are wri
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from lkbuild.archive.index import MAX_INDEX, IndexEntry, parse_index
 from lkbuild.archive.initramfs import memory_needed
@@ -15,6 +14,7 @@ from lkbuild.archive.weight import heaviest, in_memory, weigh
 from lkbuild.disk.limits import size_text
 from lkbuild.engine.parts import Part, parts
 from lkbuild.errors import Problem
+from lkbuild.frozen import frozen
 from lkbuild.plan.budget import Limit
 from lkbuild.plan.graph import Graph, Output, reached
 from lkbuild.plan.step import Step
@@ -27,7 +27,7 @@ _ROOTS = ("initrd", "tar", "docker")
 _HINT = "make these smaller, or give a larger budget; `lkbuild report` draws all of it"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Used:
     """What an output takes of one of its machine's limits, in bytes."""
 

@@ -19,6 +19,7 @@ from lkbuild.engine.arguments import Order
 from lkbuild.engine.events import Finished, Wrote
 from lkbuild.engine.report import Built, Nothing, Planned, Report, Resolving, Total
 from lkbuild.errors import LkbuildError, UsageError
+from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
     from doit.task import Task
@@ -41,7 +42,7 @@ Tell = Callable[[Report], None]
 EVERYTHING = ("build",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Others:
     """Tasks besides those of the graph: other people's, ours that need no spec; doit's manager for the former."""
 
@@ -50,7 +51,7 @@ class Others:
     dependencies: Callable[[], object] = object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wish:
     """What is to be run: how, which tasks, what others there are; and how outputs are written, if not
     as always; and what reads a private key.
@@ -181,7 +182,7 @@ def still_holds(order: Order) -> stamp.StillHolds:
     return holds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Started:
     prepared: Prepared
     tally: Tally
@@ -272,7 +273,7 @@ def _machines(outputs: Iterable[Output]) -> dict[str, list[Output]]:
     return machines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Concluding:
     order: Order
     started: _Started
@@ -288,7 +289,7 @@ class _Concluding:
 
         session, tally = self.started.prepared.session, self.started.tally
         paths = tuple(path for output in outputs for path in self._paths(output))
-        seen = _look(paths)
+        seen = stamp.written(paths)
         left_out = {path for path in paths if not os.path.lexists(path)}  # what is optional and not needed
         asked = [output for output in outputs if output.name in self.reporting.seen]
         good = {output.name for output in outputs if self._is_done(output)}
@@ -313,15 +314,3 @@ class _Concluding:
             return self.reporting.code == 0
         session = self.started.prepared.session
         return session.is_open(output.needs) and self.writing.is_current(output, session)
-
-
-def _look(paths: Iterable[str]) -> stamp.Watch:
-    """The outputs, looked at when the clock has moved on since they were written."""
-    for wait in (0.0, 0.025):
-        time.sleep(wait)
-        seen = stamp.Watch()
-        for path in paths:
-            seen.add_tree(Path(path))
-        if not seen.racy:
-            break
-    return seen

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from lkbuild.engine.cache_layout import ARTIFACT, BLOB, CONFIG, FORMAT, MANIFEST
 from lkbuild.engine.execute import fixed_result
 from lkbuild.engine.report import Worded, size_words
 from lkbuild.errors import LkbuildError, StoreError
+from lkbuild.frozen import frozen
 from lkbuild.sources.tree import Directory, Tar, Tree, read
 from lkbuild.store import Blob, Store
 from lkbuild.store.check import Progress
@@ -30,7 +30,7 @@ _MAX_INDEX, _MAX_MANIFEST, _MAX_CONFIG = 4 << 20, 64 << 20, 256 << 20
 _HINT = "export it again, and see that it is copied whole"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Imported(Worded):
     """What was taken over: machines, results that were new, those that were there, blobs and bytes that were new.
 
@@ -58,7 +58,7 @@ class Imported(Worded):
             yield f"the result of {key} here is another than that imported, and was kept"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     machine: str
     exported: tuple[Exported, ...]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.digest import Digest, canonical_plain
+from lkbuild.frozen import frozen
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.store import Blob, Result
 from lkbuild.store.values import plain_result, result_of
@@ -32,7 +32,7 @@ TITLE = "org.opencontainers.image.title"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exported:
     """A result and the step that made it."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.engine.current import CurrentMachine, current_machines
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.report import Worded, size_words
+from lkbuild.frozen import frozen
 from lkbuild.store import Store
 from lkbuild.store.check import Checked
 from lkbuild.store.collect import Collected
@@ -18,7 +18,7 @@ from lkbuild.store.contents import KindUse, blob_sizes, by_kind, results
 _OTHERS = (("partial downloads", "partial/*"), ("recorded steps", "steps/??/*"), ("the history", "history/**/*"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineUse:
     """What a current machine holds: results, bytes of their blobs, and of those no other current machine holds."""
 
@@ -29,7 +29,7 @@ class MachineUse:
     own: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherUse:
     """Files besides results and blobs."""
 
@@ -38,7 +38,7 @@ class OtherUse:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holding(Worded):
     """What a cache holds.  `loose`: bytes of blobs that no result holds."""
 
@@ -72,7 +72,7 @@ class Holding(Worded):
                 yield f"{each.what}: {each.files} files, {size_words(each.bytes)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collection(Worded):
     """What garbage collection removed, or would; bytes that stayed, and of those that current specs need.
 
@@ -108,7 +108,7 @@ class Collection(Worded):
             )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verification(Worded):
     """What checking a cache came to."""
 

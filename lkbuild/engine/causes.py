@@ -6,12 +6,12 @@ Comparing two sides needs no clock and no network.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.engine.differences import NOTHING, differences, shortened
 from lkbuild.engine.sides import Made, Side, Source
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import Step
 
@@ -19,7 +19,7 @@ NONE = "nothing"
 """The old value of what is new, and the new one of what is gone."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One thing of a step that is not as it was: what it is, its old and new value, the place in the spec.
 
@@ -33,7 +33,7 @@ class Change:
     step: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cause:
     """A step and what of it changed; where nothing did, or nobody knows, `note` says so."""
 
@@ -42,7 +42,7 @@ class Cause:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pair:
     """An input before and after, either None where there was, or is, none; `source` is the later of them."""
 

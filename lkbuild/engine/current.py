@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.engine.history import BuildRecord, MachineRecord
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 
 Files = tuple[str, ...]
 """A machine's spec files, absolute."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CurrentMachine:
     """A machine: its name, its spec files, and the key of each step's result by the step's name.
 

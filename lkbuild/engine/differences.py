@@ -6,9 +6,9 @@ import dataclasses
 import json
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from lkbuild.frozen import frozen
 from lkbuild.plan.typed import hints
 from lkbuild.spec.fields import choices
 
@@ -25,7 +25,7 @@ class Nothing:
 NOTHING = Nothing()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """One place where two values differ.  `path` names fields as specs spell them; NOTHING: there is none there."""
 

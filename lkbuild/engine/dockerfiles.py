@@ -6,17 +6,18 @@ Their config decides the plan, so they are built before there is one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from lkbuild.digest import Digest
 from lkbuild.engine.execute import Place, execute, key_of
 from lkbuild.errors import ImageError, Origin
+from lkbuild.frozen import frozen
 from lkbuild.packages import Package, TreeEntry, file_inputs
 from lkbuild.plan.step import Input, Step
 from lkbuild.store import Blob, Result
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuiltImage:
     """The step that built it, the key of its result, and the result."""
 
@@ -25,7 +26,7 @@ class BuiltImage:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dockerfiles:
     """Builds each image once.  `renew`: also those that are in the store.  Threads may share one."""
 

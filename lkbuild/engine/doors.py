@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.engine.finding import Finder, layer_descriptor
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Descriptor
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.reference import Reference
@@ -19,7 +19,7 @@ from lkbuild.store.values import Blob
 from lkbuild.trust.judge import Candidate
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WayOut:
     """The doors of a real build (`steps.work.Doors`)."""
 

@@ -13,6 +13,7 @@ from lkbuild.engine.history import base_name
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.report import Expected
 from lkbuild.engine.session import Session
+from lkbuild.frozen import frozen
 
 _RECORDS, _BYTES = 16, 8 << 20
 """The records that are looked at: so many of the newest, and as many as have so many bytes together."""
@@ -22,7 +23,7 @@ _COMPARABLE = 1 << 20
 """Bytes above which a step is taken to last the longer the more it reads."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """How long something took, and how many bytes it was about."""
 

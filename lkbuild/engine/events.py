@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from lkbuild.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Started:
     """A step began."""
 
@@ -15,7 +16,7 @@ class Started:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progressed:
     """A step fetched or worked through bytes: `done` of `total`, which is 0 where nobody knows."""
 
@@ -24,7 +25,7 @@ class Progressed:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """A step is done.  `how`: it ran, its result was there, or another process made it meanwhile."""
 
@@ -33,7 +34,7 @@ class Finished:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Writing:
     """An output file is being written."""
 
@@ -41,7 +42,7 @@ class Writing:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wrote:
     """An output file was written (`bytes`), which took `seconds`."""
 
@@ -51,21 +52,21 @@ class Wrote:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """A warning."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """Something is going on, or was done, that is worth a line, and no warning."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contains:
     """A package of a machine: the places and the image it is in, and what is known of it ("" what is not)."""
 
@@ -79,7 +80,7 @@ class Contains:
     purl: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compared:
     """A finished image was laid beside what its record makes; `differences` are told in words, none where identical."""
 
@@ -89,7 +90,7 @@ class Compared:
     differences: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """A result of the cache was made again: the step and its key, and how that came out.
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.engine.events import Finished, Listener, Progressed
 from lkbuild.errors import LkbuildError, StepError
+from lkbuild.frozen import frozen
 from lkbuild.packages.params import DebFile
 from lkbuild.plan.kinds import KINDS, Pull, Verify
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.plan.step import Step, located, step_key
 from lkbuild.steps.functions import FUNCTIONS
-from lkbuild.steps.verify import still_verified
 from lkbuild.steps.work import Doors, InputFile, Work
 from lkbuild.store import Blob, Result, Store
 from lkbuild.store.files import failure, full
@@ -23,7 +22,7 @@ _OFTEN = 0.05
 """Seconds between two reports of how far a step is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a step is carried out: the store, the way out, and who listens."""
 
@@ -56,6 +55,8 @@ def on_record(step: Step, key: Digest, store: Store) -> Result | None:
     result = store.recorded(key)
     if result is None or not isinstance(step.params, Verify):
         return result
+    from lkbuild.steps.verify import still_verified  # which loads cryptography
+
     root = next((i.blob for i in step.inputs if i.role == "root"), None)
     return result if still_verified(step.params, result, store, root) else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
@@ -12,6 +11,7 @@ from lkbuild.engine.memory import Memory, debian_key, image_key, images_key
 from lkbuild.engine.options import Pull
 from lkbuild.engine.stamp import Signature
 from lkbuild.errors import ImageError, TrustError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Descriptor, Platform
 from lkbuild.packages.debian import Deb, DebianRequest
 from lkbuild.reference import Reference
@@ -25,7 +25,7 @@ Record = tuple[Path, Signature]
 _ONLINE = "build once without offline=yes / pull=never"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sources:
     """The places to look in: `local` ones in order, and the registry, which pull=never leaves out."""
 

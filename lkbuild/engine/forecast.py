@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lkbuild.engine.estimates import Estimates, expected_size, side_by_side
 from lkbuild.engine.execute import fixed_result
@@ -14,13 +13,14 @@ from lkbuild.engine.outputs import file_is_current, size_of
 from lkbuild.engine.report import Worded, seconds_words, size_words
 from lkbuild.engine.session import Session
 from lkbuild.engine.why import Why
+from lkbuild.frozen import frozen
 from lkbuild.plan.graph import OutputFile
 
 _FEW = 3
 """Up to so many machines, each step is told; of more, each machine."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedStep:
     """A step that would run.  `size`: bytes it is about, `fetched`: those that come from outside; None: not known."""
 
@@ -32,7 +32,7 @@ class PlannedStep:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedFile:
     """An output file that would be written."""
 
@@ -41,7 +41,7 @@ class PlannedFile:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedMachine:
     """A machine: its steps, how many of them would run, and how many of its files would be written."""
 
@@ -51,7 +51,7 @@ class PlannedMachine:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forecast(Worded):
     """What a build would do.  `seconds`: how long it would take, what is `unknown` left out: kinds that never ran."""
 

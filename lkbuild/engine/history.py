@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ import xxhash
 
 from lkbuild.digest import Digest, canonical
 from lkbuild.engine.options import BuildOptions
+from lkbuild.frozen import frozen
 from lkbuild.plan.graph import Graph, reached
 from lkbuild.plan.typed import typed
 
@@ -30,7 +31,7 @@ How = Literal["ran", "cached", "waited", "failed", "unfinished"]
 _NUMBER = re.compile(r"@[0-9]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepRun:
     """A step whose turn came in a build.
 
@@ -51,7 +52,7 @@ class StepRun:
     needs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileWritten:
     """An output file (or directory) that was written."""
 
@@ -63,7 +64,7 @@ class FileWritten:
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineRecord:
     """A machine of a build: its spec files, its outputs' files, and the state it came to (`HistoryFiles.state`)."""
 
@@ -76,7 +77,7 @@ class MachineRecord:
     built: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildRecord:
     """A build from its beginning to its end.  `prepared`: when the graph was made and what must run was decided.
 
@@ -130,7 +131,7 @@ def request_of(options: BuildOptions) -> tuple[tuple[str, tuple[str, ...]], ...]
 # -- machines ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineSteps:
     """A machine of a graph and its steps, in the graph's order.
 

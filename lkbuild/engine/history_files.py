@@ -14,10 +14,10 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.engine.history import BuildRecord, State, decode_state, encode_state, state_id, state_path
+from lkbuild.frozen import frozen
 from lkbuild.store.files import replace_file
 
 BUILDS, BUILDS_BYTES = 200, 64 << 20
@@ -30,7 +30,7 @@ _MAX_RECORD, _MAX_STATE = 64 << 20, 16 << 20
 _LINE = re.compile(r"([0-9]{16}-[0-9]+) ([0-9a-f]{32})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Past:
     """A build of a machine: the name of its record, and of the state the machine came to."""
 

@@ -8,10 +8,10 @@ be; what is not may still be refused, to the byte, by the step that lays the med
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from lkbuild.disk.room import LIMITS, Contents, Part
 from lkbuild.errors import Origin, Problem, StepError
+from lkbuild.frozen import frozen
 from lkbuild.plan.graph import Graph, reached
 from lkbuild.plan.media_kinds import Medium, Rpi3
 from lkbuild.plan.step import Input, Step
@@ -20,7 +20,7 @@ from lkbuild.store import Result
 Results = Mapping[str, Result]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Limited:
     """A step that lays out a medium: the limit it has, and which inputs of which steps are its kernel and initrd."""
 

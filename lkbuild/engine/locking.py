@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.digest import Digest, identity
@@ -17,6 +17,7 @@ from lkbuild.engine.materials import image_origins
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.prepare import make_finder
 from lkbuild.errors import ImageError, LkbuildError, Origin, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.lock import Lock, lock_path, read_lock
 from lkbuild.packages import read_package, snapshot
 from lkbuild.packages.debian import Deb
@@ -54,7 +55,7 @@ def write_locks(options: BuildOptions, listen: Listener, registry: Source, renew
         store.close()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Meanings:
     """Finds what the names of a spec mean; with `renew`, also of those whose meaning is known."""
 

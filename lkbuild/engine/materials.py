@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.contents.bill import ImageTitle
@@ -17,6 +16,7 @@ from lkbuild.engine.layouts import image_name, planned_layout, platforms, whole_
 from lkbuild.engine.stamp import Watch
 from lkbuild.engine.trusting import Demand
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.lock import Lock
 from lkbuild.oci.image import RunConfig, check_layer
 from lkbuild.packages import Package, TreeEntry, read_package, snapshot
@@ -64,7 +64,7 @@ def references(spec: Spec) -> set[Reference]:
     return {name for name in names if isinstance(name, Reference)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What holds for one machine: its lock, who is told what was looked at, and what must be verified."""
 

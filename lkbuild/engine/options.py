@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from lkbuild.frozen import frozen
 
 Pull = Literal["missing", "always", "never"]
 Compression = Literal["auto", "gzip", "zstd"]
@@ -37,7 +38,7 @@ Where things lie and are looked for does not count.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildOptions:
     """What to build and how.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from lkbuild.engine.history import base_name
+from lkbuild.frozen import frozen
 from lkbuild.store import Blob
 
 _KERNEL = ("modules", "boot")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A segment: the step that made it, whose it is (`services/web`, `kernel`, …), its archive and its index."""
 

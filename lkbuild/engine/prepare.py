@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.engine.trusting import demand_of
 from lkbuild.errors import Origin, Problem, SpecError, UsageError
+from lkbuild.frozen import frozen
 from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, merge
@@ -41,7 +41,7 @@ from lkbuild.tools import mksquashfs
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """A build that is ready to run, and what was looked at to get there."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +12,7 @@ from lkbuild.engine.arguments import Manner, Option, Order, Word
 from lkbuild.engine.refused import environmental
 from lkbuild.engine.report import Broke, Failed, Interrupted, Report
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
     from lkbuild.engine.building import Preparing
@@ -35,7 +35,7 @@ class Show(Protocol):
         """Nothing more comes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Project:
     """What the commands need besides the engine, and may not know of themselves.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
 
 from lkbuild import __version__
 from lkbuild.engine.events import Said
@@ -13,9 +12,10 @@ from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.session import Session
 from lkbuild.engine.timeline import Timeline
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """How a build went: when it began (microseconds since 1970), with how many jobs, which machines were built."""
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from lkbuild.engine.events import Checked, Compared, Event, Finished, Progressed, Said, Started, Told, Wrote
 from lkbuild.errors import LkbuildError, SpecError
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolving:
     """Specs are read, their images and packages found, and the graph is made, of so many machines."""
 
     machines: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """The graph is made: so many steps, so many of which must run."""
 
@@ -26,7 +27,7 @@ class Planned:
     to_run: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expected:
     """How long a build will take by what earlier ones took: in all, and each step that must run (seconds)."""
 
@@ -34,7 +35,7 @@ class Expected:
     steps: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """Something went wrong that the user can put right; `task` is empty where it was before any."""
 
@@ -42,7 +43,7 @@ class Failed:
     task: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Broke:
     """Something went wrong that is a mistake in lkbuild."""
 
@@ -50,7 +51,7 @@ class Broke:
     task: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skipped:
     """A task was not done, because one it needs failed."""
 
@@ -58,7 +59,7 @@ class Skipped:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Built:
     """A machine is built: what was done for it, and its output files.
 
@@ -74,7 +75,7 @@ class Built:
     together: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Total:
     """Several machines are built: so many, and what was done for all of them together."""
 
@@ -85,7 +86,7 @@ class Total:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Nothing:
     """There was nothing to do for these machines."""
 
@@ -93,7 +94,7 @@ class Nothing:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interrupted:
     """The user, or the system, stopped the build."""
 

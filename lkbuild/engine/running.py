@@ -6,7 +6,6 @@ import os
 import queue
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lkbuild.engine.report import Broke, Failed, Report, Skipped
 from lkbuild.engine.specs import closest
 from lkbuild.engine.tasks import BrokenError, OurTask, Standing, StepFailed
 from lkbuild.errors import LkbuildError, UsageError
+from lkbuild.frozen import frozen
 
 GOOD, USERS_FAULT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 """What a command exits with."""
@@ -31,7 +31,7 @@ VERBS = (
 """What `lkbuild` does and no task."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manners:
     """How tasks are run: so many at once, on after a failure, also those that are up to date, without what they need.
 

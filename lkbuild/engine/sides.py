@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from lkbuild.digest import Digest, plain
 from lkbuild.engine.history import MachineSteps, State
 from lkbuild.engine.session import Session
 from lkbuild.errors import StoreError
+from lkbuild.frozen import frozen
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.recorded import unkeyed
 from lkbuild.plan.step import Step
@@ -21,7 +21,7 @@ AGAIN = "made again"
 """What an input holds that is not made yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """An input: what it holds (digest None: not made yet), and the steps and outputs it may come from.
 
@@ -52,7 +52,7 @@ class Source:
         return f"file {self.file}" if self.file else self.role
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """A step as it was or is; `params` and `unkeyed` are in plain form."""
 

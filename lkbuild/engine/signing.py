@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lkbuild.digest import Digest
 from lkbuild.engine.trusting import read_small
 from lkbuild.errors import ImageError, LkbuildError, TrustError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Descriptor
 from lkbuild.plan.kinds import Verify
 from lkbuild.reference import Reference
@@ -33,7 +33,7 @@ SIGNATURE, BUNDLE = ".sig", ".sigstore.json"
 _MAX_SIGNATURE = 8 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trusted:
     """Whose signature counts, the file with sigstore's trusted root, for identities, and what the keys are called."""
 

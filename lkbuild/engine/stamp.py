@@ -7,6 +7,7 @@ it imports little.
 
 A file changed twice within one tick of the clock keeps its ctime.  So what changed less than 20 ms before it was looked
 at is not trusted, and a build that looked at such a file leaves no stamp ("racy clean", git's Documentation/technical).
+Before it looks at its outputs a build waits for a tick.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import xxhash
 
 from lkbuild import __version__
 from lkbuild.engine.options import BuildOptions
+from lkbuild.frozen import frozen
 from lkbuild.store.verified import boot_id
 
 Signature = list[int]
@@ -37,13 +39,20 @@ StillHolds = Callable[[Mapping[str, str]], bool]
 
 _FORMAT = 2
 _RACY_NS = 20_000_000
+_COARSE = 5
+"""CLOCK_REALTIME_COARSE (<linux/time.h>), from which file systems take their times; `time` has no name for it."""
+_TICKS = 25
 _MAX_STAMP = 64 << 20
 
 
 class Watch:
-    """What a build looked at.  Every path is to be added before it is read, so that a later change is seen."""
+    """What a build looked at.  Every path is to be added before it is read, so that a later change is seen.
 
-    def __init__(self, root: Watch | None = None) -> None:
+    What changed less than `margin` nanoseconds before it was looked at is not trusted.
+    """
+
+    def __init__(self, root: Watch | None = None, margin: int = _RACY_NS) -> None:
+        self._margin = margin
         self.paths: dict[str, Signature] = {}
         self.texts: dict[str, str] = {}
         self.racy = False
@@ -69,7 +78,7 @@ class Watch:
         name = _name(path)
         if name not in self._first:
             now, seen = time.time_ns(), signature(name)
-            self._first[name] = seen, any(now - changed < _RACY_NS for changed in seen[5::6])
+            self._first[name] = seen, any(now - changed < self._margin for changed in seen[5::6])
         self.paths[name], racy = self._first[name]
         self.racy |= racy
 
@@ -95,7 +104,7 @@ class Watch:
         self.texts[name] = text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """The build of one machine (`options` has one) as it was asked for; `target` is `-o FILE`."""
 
@@ -120,7 +129,7 @@ class Request:
         return self.options.cache / "stamps" / xxhash.xxh3_128_hexdigest(os.fsencode(self.text))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fresh:
     """A machine there is nothing to do for, and its output files."""
 
@@ -182,6 +191,22 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
         temporary.replace(path)
         return True
     return False
+
+
+def written(paths: Iterable[str]) -> Watch:
+    """Files that are written, looked at after a tick of the clock they have their times from.
+
+    What changes after that has a later time, so that no margin is needed.
+    """
+    began = time.clock_gettime_ns(_COARSE)
+    for _ in range(_TICKS):
+        if ticked := time.clock_gettime_ns(_COARSE) != began:
+            break
+        time.sleep(0.001)
+    seen = Watch(margin=0 if ticked else _RACY_NS)
+    for path in paths:
+        seen.add_tree(Path(path))
+    return seen
 
 
 def signature(path: str) -> Signature:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +18,7 @@ from doit.task import Task
 
 from lkbuild.engine.refused import environmental
 from lkbuild.errors import LkbuildError, TrustError
+from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
     from lkbuild.engine.session import Session
@@ -28,7 +28,7 @@ Reason = Callable[[], str]
 """Why a task must run; empty where it is up to date."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OurTask:
     """A task of ours and how it stands."""
 
@@ -36,7 +36,7 @@ class OurTask:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Writing:
     """How outputs are written, how one tells that they need not be, and what files are written besides theirs."""
 

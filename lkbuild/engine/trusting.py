@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
@@ -12,6 +11,7 @@ from lkbuild.engine.finding import Finder
 from lkbuild.engine.options import Trusting
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import LkbuildError, Origin, Problem, SpecError, TrustError
+from lkbuild.frozen import frozen
 from lkbuild.plan.images import verified
 from lkbuild.plan.kinds import Verify
 from lkbuild.plan.step import Input, Step
@@ -32,7 +32,7 @@ _WRITE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Demand:
     """What one spec wants verified, and by whom it must be signed.  `root`: sigstore's trusted root, for identities."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from lkbuild.digest import Digest
@@ -16,6 +16,7 @@ from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.report import Worded
 from lkbuild.engine.session import Session
 from lkbuild.engine.sides import AGAIN, Now, Side, Then
+from lkbuild.frozen import frozen
 from lkbuild.plan.graph import Output
 from lkbuild.store import Store
 
@@ -24,7 +25,7 @@ _DIGEST = re.compile(r"\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b")
 Standing = Literal["would run", "up to date"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explained(Worded):
     """Why a step would run, or ran the last time: its own causes first, then those of what it reads, back to the roots.
 

@@ -11,12 +11,13 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from lkbuild.digest import identity
 from lkbuild.errors import MachineError
+from lkbuild.frozen import frozen
 from lkbuild.machine.options import Accel, Arch
 
 Outcome = Literal["works", "hangs", "refused"]
@@ -27,7 +28,7 @@ _PROCESSOR = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accelerator:
     """How QEMU runs the guest's instructions, with which processor model, and why.
 
@@ -46,7 +47,7 @@ class Accelerator:
         return ["-accel", how, "-cpu", self.cpu]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """What KVM's working depends on: the machine, its processor, its kernel, its QEMU."""
 
@@ -63,7 +64,7 @@ class Host:
         return cls(system.machine, _text(Path("/etc/machine-id")), _processor(), system.release, qemu)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """How a guest under KVM went: `detail` is what QEMU said where it refused."""
 

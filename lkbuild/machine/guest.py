@@ -13,11 +13,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from lkbuild.errors import MachineError
+from lkbuild.frozen import frozen
 from lkbuild.machine import qemu
 from lkbuild.machine.accel import Accelerator
 from lkbuild.machine.checks import check, ports_free
@@ -35,7 +35,7 @@ _MAX_BODY = 64 << 20
 _LINES = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machine:
     """What is started: the options, the medium, the state directory, and how its instructions are run."""
 
@@ -55,7 +55,7 @@ class Machine:
         return cls(options, media, directory or media.state, accelerator_for(options, media, os.environ))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Console:
     """Descriptors for the guest's serial console, as subprocess takes them; `terminal` where a person sits at it."""
 
@@ -64,7 +64,7 @@ class Console:
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Port:
     """A virtio-serial port of the guest: what it is called there, and QEMU's end of the socket it leads to."""
 
@@ -72,7 +72,7 @@ class Port:
     socket: socket.socket
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a web server in the guest answered."""
 

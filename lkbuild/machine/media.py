@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.errors import MachineError, UsageError
+from lkbuild.frozen import frozen
 from lkbuild.plan.root_kinds import ROOT_DIRECTORY
 
 _MAX_CMDLINE = 64 << 10
@@ -20,7 +21,7 @@ _MAGIC, _HEADER = b"070701", 110
 """A cpio archive that is not compressed begins with a header, and that with a number."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bootable:
     """A format that can be booted: the endings of its files.  Firmware boots a `cdrom`, a `disk` or a `program`; of a
     kernel, the disk is the root file system, and `root` goes to its command line; where there is a small initrd that
@@ -75,7 +76,7 @@ BOOTABLE = (
 _PLAIN_DISK = Bootable("disk image", disk=".img")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Media:
     """What is booted.  Without a kernel, firmware boots the CD, the disk or the program; no boot writes to any.
 

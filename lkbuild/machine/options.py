@@ -8,11 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 
 Arch = Literal["x86_64", "aarch64"]
 Accel = Literal["auto", "kvm", "tcg"]
@@ -27,7 +27,7 @@ _UNITS = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 _MAX_MEMORY, _MAX_DISK, _MAX_CPUS = 4 << 20, 1 << 24, 255
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Publish:
     """A port of the guest that the host's `port` leads to; `address` is the host's, empty for all of them."""
 
@@ -40,7 +40,7 @@ class Publish:
         return f"{self.address + ':' if self.address else ''}{self.port}:{self.guest}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disk:
     """A disk.  `size` in MB for one that is to be made; without a `file` it lies in the state directory."""
 
@@ -49,7 +49,7 @@ class Disk:
     format: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineOptions:
     """How a machine is run.  `memory` is in MB; `data` is what it finds in the file `config` of a CD; `uefi` where
     firmware is wanted though the medium does not need it; `firmware` is a file to be used for it.

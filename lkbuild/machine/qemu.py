@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import ToolError
+from lkbuild.frozen import frozen
 from lkbuild.machine.accel import Accelerator
 from lkbuild.machine.media import Media
 from lkbuild.machine.options import Arch, MachineOptions, Publish
@@ -22,7 +22,7 @@ PACKAGES: dict[Arch, str] = {"x86_64": "qemu-system-x86", "aarch64": "qemu-syste
 _MACHINES: dict[Arch, str] = {"x86_64": "q35", "aarch64": "virt,gic-version=max"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drive:
     """A disk image that is there, and QEMU's name for its format."""
 
@@ -30,7 +30,7 @@ class Drive:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Firmware:
     """UEFI firmware: its code and the machine's own variables, or one file with both, which is the machine's own."""
 
@@ -38,7 +38,7 @@ class Firmware:
     variables: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Belongings:
     """What a machine keeps from one boot to the next, ready to be attached; `program_disk` has the program to boot."""
 
@@ -51,7 +51,7 @@ class Belongings:
     program_disk: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wiring:
     """How we reach QEMU: the number of the QMP socket's descriptor, and whether its console is a person's terminal.
 

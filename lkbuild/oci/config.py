@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lkbuild.errors import ImageError, LkbuildError, Origin, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.oci.document import document_text
 from lkbuild.oci.field import Document, FieldError, given
 from lkbuild.oci.image import CONFIG_LABEL, RunConfig
@@ -22,7 +22,7 @@ OCI_VERSION = "1.2.1"
 """The version of the runtime-spec the documents follow."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a container lies in the machine, without a leading slash.
 

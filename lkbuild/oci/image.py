@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen, ordered
 from lkbuild.oci.document import Fields, parse_object
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -60,7 +60,7 @@ def check_layer(media_type: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Platform:
     """What an image runs on (image-spec image-index.md#platform)."""
 
@@ -116,7 +116,7 @@ def _variant_level(platform: Platform) -> int | None:
     return int(match[1]) if match else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Descriptor:
     """What points at a blob (image-spec descriptor.md); `size` in bytes."""
 
@@ -163,7 +163,7 @@ def choose(descriptors: Iterable[Descriptor], platform: Platform) -> Descriptor 
     return entries[0] if len(entries) == 1 and entries[0].platform is None else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """An image for one platform (image-spec manifest.md); `layers` from the lowest up."""
 
@@ -180,7 +180,7 @@ class Manifest:
         return document
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """A list of manifests, or of further indexes, one per platform (image-spec image-index.md)."""
 
@@ -235,7 +235,7 @@ def _refuse_schema1(fields: Fields, media_type: str) -> None:
         raise ImageError(f"image manifest: schemaVersion is {fields.size('schemaVersion')}, wanted 2")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunConfig:
     """What of an image config a container's bundle depends on, and nothing more: it stands in the bundle's key.
 
@@ -261,7 +261,7 @@ class RunConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageConfig:
     """What of an image config fetching and flattening need: its platform, and the uncompressed layers' digests."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 from lkbuild.oci.document import Fields, parse_object
 from lkbuild.oci.image import MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor
 
@@ -16,7 +16,7 @@ EMPTY = b"{}"
 """What a manifest that needs no config has for one (image-spec manifest.md, "Guidance for an Empty Descriptor")."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Referrer:
     """A manifest that refers to an image, as lists of referrers have it."""
 
@@ -24,7 +24,7 @@ class Referrer:
     artifact_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Artifact:
     """What of a manifest that is no image matters: what it is, what it refers to, and what it holds."""
 

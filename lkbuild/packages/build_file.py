@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - `key` is dataclasses.field with the key's name
 """What a package directory's build.yml says, as frozen values; the YAML key is the field's name or its metadata `key`.
 
 The first block is LinuxKit's build.yml (src/cmd/linuxkit/pkglib), the rest says of which files the image is made.
@@ -8,10 +7,11 @@ The first block is LinuxKit's build.yml (src/cmd/linuxkit/pkglib), the rest says
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.packages.layout import matcher, merged, relative
 from lkbuild.spec.fields import Pairs, Written, key
 from lkbuild.spec.model import ContainerConfig
@@ -84,7 +84,7 @@ AccountField = Annotated[str, Written(str, _account_field)]
 Id = Annotated[int, Written(int, _number)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DockerImages:
     """`depends.docker-images`."""
 
@@ -94,14 +94,14 @@ class DockerImages:
     list: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Depends:
     """`depends`: images LinuxKit puts into the build context."""
 
     docker_images: DockerImages | None = key("docker-images")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DebianSource:
     """`debian`: the Debian packages the first layer is made of.  `without` are names, the last three path globs."""
 
@@ -124,14 +124,14 @@ class DebianSource:
         return (*(self.packages or ()), *(own or ()))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelSource:
     """`kernel`: this is a kernel's package.  `modules` are names or globs below the modules' directory; None is all."""
 
     modules: tuple[ModuleGlob, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """An entry of `directories` or `modes`; `mode` is an octal string."""
 
@@ -141,7 +141,7 @@ class Place:
     gid: Id = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applets:
     """An entry of `applets`: links to one binary, beside it, or where a name has a slash, there."""
 
@@ -149,7 +149,7 @@ class Applets:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Concatenate:
     """An entry of `concatenate`: the file `path` of the contents of those the globs name."""
 
@@ -157,7 +157,7 @@ class Concatenate:
     sources: tuple[PathGlob, ...] = field(metadata={"key": "from"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class User:
     """An entry of `users`: a line of etc/passwd (passwd(5))."""
 
@@ -170,7 +170,7 @@ class User:
     comment: AccountField | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """An entry of `groups`: a line of etc/group (group(5))."""
 
@@ -179,7 +179,7 @@ class Group:
     members: tuple[Account, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildFile:
     """A whole build.yml."""
 

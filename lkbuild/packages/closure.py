@@ -5,17 +5,17 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.packages.debian import Deb, DebianRequest
 
 _URI_LINE = re.compile(r"'([^']+)' (\S+) ([0-9]+)(?: \S*)?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """A package apt would fetch."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen, ordered
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DebianRequest:
     """Debian packages wanted for an architecture (OCI's name for it), and globs of those to be left out."""
 
@@ -16,7 +15,7 @@ class DebianRequest:
     without: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Deb:
     """A Debian package as a file: its name, version and Debian architecture, SHA-256, size in bytes and address."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lkbuild.errors import ImageError, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import CONFIG_LABEL, RunConfig
 from lkbuild.packages.accounts import group, passwd
 from lkbuild.packages.build_file import BuildFile
@@ -36,7 +36,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 Kind = Literal["layers", "kernel", "dockerfile"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """A package directory, checked.  `root` is the tree laid over, or a Dockerfile's context; None where there is none.
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from lkbuild.frozen import frozen
 
 SUFFIX = re.compile(r"\.ko(?:\.(xz|gz|zst))?$")
 """How a module's file name ends, and how it is compressed."""
 _DEVICE = re.compile(r"(char|block)-major-([0-9]+)-([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Module:
     """A module: `path` below the modules' directory, without compression suffix, and its .modinfo."""
 

@@ -5,10 +5,11 @@ Nothing here says where a file came from; the files themselves are inputs, by di
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen, ordered
 from lkbuild.oci.image import RunConfig
 
 FIXED_TIME = 1492533000
@@ -17,7 +18,7 @@ FIXED_TIME = 1492533000
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Ownership:
     """Mode and owner a file gets whatever it had."""
 
@@ -27,7 +28,7 @@ class Ownership:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Concatenation:
     """A file made of others: `path` is what all files named by `sources` hold, in the order of their paths."""
 
@@ -35,7 +36,7 @@ class Concatenation:
     sources: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DebFile:
     """Bring one Debian package.  NB: where from does not matter, its digest is what it is."""
 
@@ -44,7 +45,7 @@ class DebFile:
     uri: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DebianLayer:
     """Unpack Debian packages (inputs `deb<N>`) into one layer.  `only`, `exclude`, `keep` are path globs."""
 
@@ -54,14 +55,14 @@ class DebianLayer:
     modes: tuple[Ownership, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelLayer:
     """Make a kernel image's layer of Debian packages (inputs `deb<N>`).  `modules` is None for all of them."""
 
     modules: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class LayerEntry:
     """A file of a layer.  A file's bytes are `contents`, or where that is None those of the next input `file<N>`."""
 
@@ -74,7 +75,7 @@ class LayerEntry:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackageLayer:
     """Make a package's own layer of `entries`, sorted by path; of `concatenate` from them and the input `debian`.
 
@@ -86,7 +87,7 @@ class PackageLayer:
     base: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageDocuments:
     """Write the config and the manifest of an image of the layers `layer<N>`, the lowest first."""
 
@@ -95,7 +96,7 @@ class ImageDocuments:
     labels: Pairs = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DockerfileBuild:
     """Have the Docker daemon build an image from a context of `entries` (files are the inputs `file<N>`)."""
 

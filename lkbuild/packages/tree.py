@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +17,13 @@ import xxhash
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import ordered
 
 _TRANSIENT = re.compile(r".*~|\.#.*|#.*#|\..*\.sw[a-p]|4913|\.git|\.DS_Store", re.DOTALL)
 _ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class TreeEntry:
     """A file or symlink of a tree.  `mode` is 0755 or 0644, 0777 for a symlink; `digest` is None for a symlink."""
 

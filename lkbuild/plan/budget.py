@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.spec.model import Spec
 
 Which = Literal["image", "memory"]
 """Bytes of an output's files together; bytes of memory without which the initrd cannot be unpacked."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limit:
     """One limit in bytes, and where the spec says it."""
 
@@ -21,7 +21,7 @@ class Limit:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Budget:
     """The limits of a machine; its kernel's command line, which has a part in how much memory it needs."""
 

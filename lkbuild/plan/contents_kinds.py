@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from lkbuild.contents.bill import Used
 from lkbuild.contents.provenance import Made
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageContents:
     """List the packages of an image.  `manifest` is what its own SBOMs must be about; `left` the sizes of those that
     are too large to be fetched.
@@ -20,14 +20,14 @@ class ImageContents:
     left: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelRelease:
     """Tell a kernel's release from its file."""
 
     architecture: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MachineContents:
     """Write what is in a machine as a document: the inputs `contents<N>` belong to `images`, `kernel` its release."""
 
@@ -37,14 +37,14 @@ class MachineContents:
     images: tuple[Used, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hashes:
     """Hash an output as it will be on disk: it is a `recipe`, a `blob` as it is, or a `tree` of recipes."""
 
     form: Literal["recipe", "blob", "tree"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provenance:
     """Write where outputs come from.  `subjects` are the names of what the inputs `hashes<N>` are of.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.plan.budget import Budget
 from lkbuild.plan.step import Input, Step
 
@@ -16,7 +17,7 @@ SHARED_PATH = "give them other names (name=NAME) or other directories (dir=DIR),
 """What to do where two outputs would be one file."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutputFile:
     """A file to be written at `path` (absolute) from `output` of the step `step`: a recipe, or the bytes themselves.
 
@@ -32,7 +33,7 @@ class OutputFile:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """One format of one machine: what `build:NAME:FORMAT` writes, and what it may weigh.
 
@@ -56,7 +57,7 @@ class Output:
         return tuple(dict.fromkeys(file.step for file in self.files))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Graph:
     """Steps, each after those it needs, names unique; and outputs, paths unique."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lkbuild.contents.attestation import MAX_BYTES
 from lkbuild.contents.bill import ImageTitle
 from lkbuild.digest import Digest, canonical, identity
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Descriptor, RunConfig
 from lkbuild.packages import Deb, Package, TreeEntry, file_inputs
 from lkbuild.packages.build_file import BuildFile
@@ -22,7 +23,7 @@ from lkbuild.spec.metadata import document_of
 _UNNAMED = ImageTitle("")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedImage:
     """`layers` are (step, output) pairs, the lowest layer first; `steps` make them, in order.
 
@@ -47,7 +48,7 @@ class PlannedImage:
         return tuple(Input(f"layer{n}", step, output) for n, (step, output) in enumerate(self.layers))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackageFiles:
     """A package directory as it is recorded.
 
@@ -65,7 +66,7 @@ class PackageFiles:
     debs: tuple[Deb, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedLayout:
     """An image kept whole: its index.json, and its blobs as inputs `blob<N>`, had from a step or known by digest.
 

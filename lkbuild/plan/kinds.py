@@ -6,10 +6,11 @@ stand in `steps/`, one file a kind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import RunConfig
 from lkbuild.packages.params import (
     DebFile,
@@ -44,7 +45,7 @@ Profile = Literal["dev", "release"]
 """How hard a segment is compressed: `dev` for the time it takes, `release` for its size."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Segment:
     """How a segment is written.  `codec` is None where the step's input `codec` decides (see `kernel`)."""
 
@@ -53,7 +54,7 @@ class Segment:
     profile: Profile = "dev"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PullLayer:
     """One layer of an image to be fetched."""
 
@@ -61,7 +62,7 @@ class PullLayer:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pull:
     """Fetch the layers of an image.  NB: where they come from does not matter, their digests are what they are."""
 
@@ -69,7 +70,7 @@ class Pull:
     reference: Reference = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verify:
     """Verify that somebody who counts signed an image; the input `root` is sigstore's trusted root, for identities.
 
@@ -83,7 +84,7 @@ class Verify:
     called: Called = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernel:
     """Take the kernel, its tar and its microcode out of a kernel image."""
 
@@ -93,14 +94,14 @@ class Kernel:
     decompress: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Modules:
     """Lay the kernel's tar down at the root."""
 
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Boot:
     """Lay kernel, microcode and command line down in boot/ (tar only: nothing under boot/ enters an initrd)."""
 
@@ -108,7 +109,7 @@ class Boot:
     ucode: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tree:
     """Lay an image down under `prefix` ("" is the root).  `init`: by the rules for init images and image volumes."""
 
@@ -117,7 +118,7 @@ class Tree:
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bundle:
     """A container's config.json, runtime.json and empty directories.
 
@@ -135,7 +136,7 @@ class Bundle:
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VolumeDirectories:
     """The directories of a volume: `lower` (unless an image fills it), `tmp` and `merged`."""
 
@@ -144,7 +145,7 @@ class VolumeDirectories:
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VolumeLayout:
     """A volume that holds an image as an OCI layout: `index` is its index.json, the inputs `blob<N>` are its blobs.
 
@@ -156,7 +157,7 @@ class VolumeLayout:
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileEntry:
     """A resolved entry of `files`; `contents` is None where the input `file<N>` holds them."""
 
@@ -175,7 +176,7 @@ def leading(path: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Files:
     """The files section."""
 
@@ -183,14 +184,14 @@ class Files:
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ApkDatabase:
     """The apk databases of several init images as one; an empty segment where fewer than two have one."""
 
     segment: Segment = Segment()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rootfs:
     """Put segments together, in order, to an initrd or a tar.  `names` are for messages: whose segment it is."""
 
@@ -199,14 +200,14 @@ class Rootfs:
     ucode: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """A file with this text, or, where there is an input `file`, with its bytes."""
 
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """A kind of step: what its params are, and the version of what it makes of them.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.oci.config import is_readonly, names_used, own_tree
 from lkbuild.oci.mounts import volumes_used
 from lkbuild.plan.graph import StepSet, renamed
@@ -33,7 +34,7 @@ from lkbuild.spec.model import Container, ContainerConfig, File, ImageName, Pack
 FIRST_UID = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """A segment of the root filesystem: whose it is, and the step whose outputs `segment` and `index` it is."""
 

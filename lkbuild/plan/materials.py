@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 from lkbuild.plan.images import PackageFiles, PlannedImage, PlannedLayout
 from lkbuild.plan.kinds import Profile
 from lkbuild.spec.model import ImageName, PackageDir
@@ -15,7 +16,7 @@ Sbom = Literal["no", "spdx", "cyclonedx"]
 """Which documents say what is in a machine: none, SPDX's, or both."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Materials:
     """What was found before planning: images by name, images kept whole by volume, local files by absolute path.
 
@@ -31,7 +32,7 @@ class Materials:
     packages: Mapping[PackageDir, PackageFiles] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Style:
     """How a machine is written: `compression` is a codec, or `auto` for what the kernel is known to read.
 

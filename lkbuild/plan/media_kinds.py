@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from lkbuild.frozen import frozen
 
 LoaderRole = Literal[
     "syslinux", "syslinux.c32", "mbr", "gptmbr", "isolinux", "isohdpfx", "stub", "systemd-boot", "busybox"
@@ -17,7 +18,7 @@ MENU: tuple[LoaderRole, ...] = ("systemd-boot",)
 ROOT: tuple[LoaderRole, ...] = ("busybox",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaders:
     """Take boot loaders' files out of an image, under the names of their roles."""
 
@@ -25,7 +26,7 @@ class Loaders:
     roles: tuple[LoaderRole, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Medium:
     """A disk, an ISO or a UEFI program that boots the machine: one of `steps.medium.MAKERS`.
 
@@ -43,7 +44,7 @@ class Medium:
         return None if self.size is None else -(-self.size // self.unit) * self.unit << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Converted:
     """A raw disk in another format: one of `steps.converted.FORMATS`.  `size` in MB is that of the raw disk."""
 
@@ -51,12 +52,12 @@ class Converted:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelInitrdTar:
     """A tar of `kernel`, `initrd.img`, `cmdline` and `ucode.cpio`, as there are inputs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unpacked:
     """A kernel without its compression, as Firecracker starts it: an ELF, or for arm64 an `Image`.
 
@@ -67,7 +68,7 @@ class Unpacked:
     program: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FirecrackerConfig:
     """The machine for Firecracker, of `memory` MiB or what the input `initrd` needs: the input `cmdline`, and what the
     machine wants beside it.
@@ -76,7 +77,7 @@ class FirecrackerConfig:
     memory: int = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OciLayout:
     """A root filesystem as an OCI image layout of one image, `name`:latest."""
 
@@ -84,11 +85,11 @@ class OciLayout:
     architecture: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Firmware:
     """What an image has under boot/ for a Raspberry Pi's first partition, and the kernel's device trees."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rpi3:
     """The files of a Raspberry Pi 3's first partition, as a tar."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 from lkbuild.plan import media
 from lkbuild.plan.beside import beside
 from lkbuild.plan.boot_files import cmdline_file, kernel_file
@@ -24,7 +25,7 @@ from lkbuild.spec.model import Spec
 DEFAULT_FORMAT = "kernel+initrd"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class File:
     """A file of a format: its name is the machine's name plus `ending`."""
 
@@ -36,7 +37,7 @@ class File:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Format:
     """A format: what it is for, how its files are planned, and whether it needs boot loaders and mksquashfs."""
 

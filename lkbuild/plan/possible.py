@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from lkbuild.disk.room import GPT, MAX_DISK, MBR, least_disk
 from lkbuild.disk.vhd import MAX_SIZE as MAX_VHD
 from lkbuild.errors import Origin, Problem
+from lkbuild.frozen import frozen
 from lkbuild.spec.model import Spec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sizes:
     """What `size=` may be, in MB, both included."""
 
@@ -19,7 +19,7 @@ class Sizes:
     most: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """What a format wants.
 
@@ -36,7 +36,7 @@ class Rule:
     instead: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """Formats by name, each with the place that asks for it; for which machines; `size` in MB.
 

@@ -13,10 +13,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lkbuild import __version__
 from lkbuild.digest import Digest, canonical, plain
+from lkbuild.frozen import frozen
 from lkbuild.packages import Deb, TreeEntry
 from lkbuild.plan.images import PackageFiles
 from lkbuild.plan.kinds import KINDS, FileEntry, Files, Profile, Segment
@@ -40,7 +41,7 @@ HEAD_BYTES = 160
 BOOTLOADER = "bootloader"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedImage:
     """An image: the places that name it (`kernel`, `init[0]`, `services[2]`, `bootloader`), and what was found."""
 
@@ -49,7 +50,7 @@ class RecordedImage:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedPackage:
     """A package directory, and the places that name it."""
 
@@ -57,7 +58,7 @@ class RecordedPackage:
     package: PackageFiles
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedFile:
     """The source of an entry of `files`, by the entry's number."""
 
@@ -66,7 +67,7 @@ class RecordedFile:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedStyle:
     """The options bytes depend on.
 
@@ -84,7 +85,7 @@ class RecordedStyle:
     mksquashfs: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """A record.  `version` is lkbuild's, `kinds` are all kinds of steps it had; `spec` is `Spec.written`."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.digest import Digest, canonical_plain, plain
+from lkbuild.frozen import frozen
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import Input, Step
 from lkbuild.plan.typed import typed
@@ -22,7 +22,7 @@ from lkbuild.reference import Reference
 _MEMBERS = {"kind": str, "version": int, "params": dict, "inputs": list, "sizes": list, "name": str, "unkeyed": dict}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedInput:
     """What a step read as `role`."""
 
@@ -31,7 +31,7 @@ class RecordedInput:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedStep:
     """A step as it was carried out.  `params` and `unkeyed` are in plain form; `name` is what it was called then.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from lkbuild.frozen import frozen
 
 RootType = Literal["squashfs", "erofs", "iso9660"]
 """A file system that a root can have, as `rootfstype=` names it."""
@@ -12,7 +13,7 @@ ROOT_DIRECTORY = b"sysroot"
 """Where the small initrd mounts the root: the first thing in it, by which it is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RootDisk:
     """The input `tar` as a file system, EROFS or ISO 9660, less what lies below boot/; `boot`: boot itself is there."""
 
@@ -20,7 +21,7 @@ class RootDisk:
     boot: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SquashedRoot:
     """The same as SquashFS, by the mksquashfs of this `version` (see `tools`).
 
@@ -32,7 +33,7 @@ class SquashedRoot:
     small: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RootInitrd:
     """An initrd that loads the drivers of disks and of `type` and changes to the root; empty where none is needed."""
 

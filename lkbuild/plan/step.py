@@ -5,14 +5,15 @@ A Step can be written as JSON.  Whoever has this package and a store can carry i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from lkbuild.digest import Digest, identity
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Input:
     """A blob a step reads as `role`: output `output` of the step called `step`, or a blob known by its digest."""
 
@@ -23,7 +24,7 @@ class Input:
     size: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One step of the graph.
 

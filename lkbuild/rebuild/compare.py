@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -12,6 +11,7 @@ from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.disk.gcp import place_in_disk
 from lkbuild.engine.session import Session
 from lkbuild.errors import ArchiveError
+from lkbuild.frozen import frozen
 from lkbuild.plan.graph import OutputFile
 from lkbuild.plan.step import Step
 from lkbuild.rebuild import media
@@ -37,7 +37,7 @@ _PARTS = {
 """What other steps make, by the first part of their names; anything else is the medium around the machine."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """Where a file is another than it should be.
 
@@ -134,7 +134,7 @@ def _bytes(extent: Extent, store: Store) -> Iterator[bytes]:
                 yield from (blob.read(min(_CHUNK, length - n)) for n in range(0, length, _CHUNK))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Locating:
     """A file at `path` that is not as `recipe`, which is the output `file` of a session.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.plan.record import Record
 from lkbuild.rebuild.scan import files_in
 from lkbuild.store import Blob, Store
@@ -16,7 +16,7 @@ _SHOWN = 10
 """How many missing files are named."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A file by its contents, and what it is called where it is missed."""
 

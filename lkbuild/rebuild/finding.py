@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.digest import Digest
@@ -13,6 +13,7 @@ from lkbuild.engine.events import Listener
 from lkbuild.engine.finding import Finder, Platforms, Sources
 from lkbuild.engine.memory import Memory, image_key, images_key
 from lkbuild.errors import ImageError, LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Platform
 from lkbuild.packages import Deb
 from lkbuild.packages.params import DockerfileBuild
@@ -79,7 +80,7 @@ class PinnedFinder(Finder):
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PinnedDoors:
     """The doors of a rebuild (`steps.work.Doors`): what the cache has comes from there, checked as if it were fetched.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.plan.beside import CYCLONEDX, PROVENANCE, SPDX
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.plan.outputs import FORMATS
@@ -16,7 +16,7 @@ from lkbuild.rebuild.scan import files_in, record_of
 _HINT = "it was built with lock=no, or not by lkbuild; name a file or directory that `lkbuild build` wrote"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """Outputs with one record: what was named, a file or a directory, and in it the files that hold the record."""
 
@@ -48,7 +48,7 @@ def images(path: Path) -> tuple[Image, ...]:
     return tuple(Image(path, record, tuple(holders)) for record, holders in found.values())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A format an image may be of: its output, and where each of its files should be; None is not to be looked at."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild import __version__
@@ -20,6 +20,7 @@ from lkbuild.engine.prepare import find_images
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import LkbuildError, Origin
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Platform
 from lkbuild.plan.graph import Graph, Output, merge
 from lkbuild.plan.kinds import KINDS
@@ -38,7 +39,7 @@ from lkbuild.store import Store
 from lkbuild.tools import mksquashfs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Means:
     """What a rebuild may use besides the image itself.
 
@@ -55,7 +56,7 @@ class Means:
     docker_host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What came of comparing an image with one format built anew: nothing in `differences` means identical."""
 
@@ -65,7 +66,7 @@ class Verdict:
     differences: tuple[Difference, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rebuilt:
     """What came of an image: a verdict for each of its outputs, and the packages that were not built from files."""
 

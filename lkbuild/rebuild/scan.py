@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import ArchiveError, LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.plan.record import HEAD_BYTES, MARK, MAX_BYTES, PATH, Record, decode, stated
 from lkbuild.rebuild import media
 from lkbuild.tools import squashed_file
@@ -16,7 +16,7 @@ _TRIES = 16
 """How many damaged records are looked at before a file is given up: each may cost the hashing of megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What looks like a record at byte `at`: the record, or why it is none."""
 

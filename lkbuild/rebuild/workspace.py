@@ -10,12 +10,13 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lkbuild.digest import Digest
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.lock import Lock
 from lkbuild.packages.layout import relative
 from lkbuild.plan.images import PackageFiles
@@ -28,7 +29,7 @@ from lkbuild.spec.model import ImageName, PackageDir, Spec
 _PLACE = re.compile(r"([a-z]+)\[(\d{1,6})\]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workspace:
     """A spec read back: its lock holds its Debian packages, `pins` the digests of its images."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.archive.index import MAX_INDEX, parse_index
@@ -14,6 +13,7 @@ from lkbuild.engine.history import BuildRecord, MachineRecord
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.parts import parts
 from lkbuild.errors import LkbuildError
+from lkbuild.frozen import frozen
 from lkbuild.plan.beside import CYCLONEDX, PROVENANCE, SPDX
 from lkbuild.plan.budget import Limit, budget_of
 from lkbuild.spec.load import load
@@ -25,7 +25,7 @@ _BESIDE = (SPDX, CYCLONEDX, PROVENANCE)
 """How the names end of files that tell of a machine and are no part of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BudgetUse:
     """A limit by its name, bytes of it, and bytes used."""
 

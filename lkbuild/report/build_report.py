@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lkbuild.digest import Digest
 from lkbuild.engine.history import BuildRecord, MachineRecord, StepRun
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.errors import LkbuildError, StoreError, UsageError
+from lkbuild.frozen import frozen
 from lkbuild.report.budget_use import BudgetUse, budget_use, size_on_disk
 from lkbuild.report.critical import CriticalPath, critical_path
 from lkbuild.report.image_map import MapNode, map_or_reason
@@ -25,7 +25,7 @@ _SEGMENT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReportedMachine:
     """A machine of a build: its record, its map or why there is none, and its outputs' files with their bytes now."""
 
@@ -35,7 +35,7 @@ class ReportedMachine:
     outputs: tuple[tuple[str, int | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CachedStep:
     """A step whose result was there before the build; kind and bytes where they are not known: "" and None."""
 
@@ -44,7 +44,7 @@ class CachedStep:
     bytes_out: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildReport:
     """A build, its machines, and what follows from its record."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lkbuild.engine.history import StepRun
+from lkbuild.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CriticalPath:
     """Steps, each needing the one before it, and microseconds they took together."""
 

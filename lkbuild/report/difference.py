@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from lkbuild.archive.entry import path_text
 from lkbuild.engine.differences import NOTHING, Difference, differences, shortened
+from lkbuild.frozen import frozen
 from lkbuild.report.listing import File, Listing, alike
 
 What = Literal["added", "removed", "changed"]
 _SECTIONS = (b"services", b"onboot", b"onshutdown", b"volumes")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldChange:
     """Something about a file, before and after, in words."""
 
@@ -25,7 +25,7 @@ class FieldChange:
     new: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """A field of a container's settings, before and after, in short; of lists, the items that came and went."""
 
@@ -36,7 +36,7 @@ class Setting:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileChange:
     """A path that is not as it was: whose it is, its bytes before and after, and of a changed one what is not the same.
 
@@ -53,7 +53,7 @@ class FileChange:
     settings: tuple[Setting, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnerChange:
     """A service or another part of a machine: how many paths differ, and the bytes of all its files."""
 
@@ -65,7 +65,7 @@ class OwnerChange:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """Two builds compared.  `owners` are those in which something differs; nothing does where there are none."""
 

@@ -7,7 +7,6 @@ of a segment share its packed bytes as they share its unpacked ones, since they 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.archive.index import MAX_INDEX, parse_index
@@ -15,6 +14,7 @@ from lkbuild.archive.weight import Weight, weigh
 from lkbuild.engine.history import State
 from lkbuild.engine.parts import Part, parts
 from lkbuild.errors import LkbuildError, StoreError
+from lkbuild.frozen import frozen
 from lkbuild.plan.recorded import RecordedStep
 from lkbuild.store import Blob, Store
 from lkbuild.store.steps import recorded_step
@@ -29,7 +29,7 @@ _DEEP = 40
 """Directories below so many others are not looked into."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapNode:
     """A part of the machine and its parts; `about`: more lines about it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from lkbuild.archive.entry import Buffer, Entry, Kind
 from lkbuild.archive.merge import Node, Tree
 from lkbuild.archive.tar import TarReader
 from lkbuild.errors import ArchiveError
+from lkbuild.frozen import frozen
 from lkbuild.store.files import doing
 
 INITRD = "-initrd.img"
@@ -46,7 +47,7 @@ class File(NamedTuple):
     linked: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """The files of a build by path; the texts of containers' settings; whether an initrd was read."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lkbuild.sources.daemon import Daemon
 from lkbuild.sources.dockerfile import Dockerfile
+from lkbuild.sources.late import LateRegistry
 from lkbuild.sources.layout import Layout
 from lkbuild.sources.opening import open_path
 from lkbuild.sources.options import RegistryOptions, registry_options
@@ -23,6 +24,7 @@ __all__ = [
     "FoundIndex",
     "Image",
     "Images",
+    "LateRegistry",
     "Layout",
     "Missing",
     "Progress",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from lkbuild.digest import CHUNK, Digest, canonical
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import (
     MAX_CONFIG,
     MAX_MANIFEST,
@@ -37,7 +37,7 @@ from lkbuild.sources.verify import checked
 _MAGIC = {b"\x1f\x8b": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": OCI_LAYER_ZSTD}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """One image of a manifest.json: the names of its files and its tags."""
 
@@ -46,7 +46,7 @@ class Saved:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Made:
     """A manifest that was made, and where the blobs it names lie."""
 

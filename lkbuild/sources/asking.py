@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.reference import DOCKER_HUB, Reference
 from lkbuild.sources.auth import Access, BusyError, DeniedError, Tokens
 from lkbuild.sources.credentials import Credentials
@@ -30,7 +31,7 @@ _PROGRESS = 1 << 16
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """A place a registry's images are asked for at: itself, or a mirror.  `login` is the name people log in to."""
 
@@ -53,7 +54,7 @@ class Endpoint:
         return f"mirror {self.host}" if self.mirror else f"registry {self.login}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What is asked of an endpoint.  `accepted`: the answers that are no refusal.  `push`: the right to write too."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import Lock
 from urllib.parse import urlencode, urlsplit
 
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.sources.credentials import Credential, Credentials, Login
 from lkbuild.sources.options import is_web_address
 from lkbuild.sources.transport import Response, Transport, finish
@@ -26,7 +26,7 @@ class DeniedError(ImageError):
     """The registry does not let us in."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """What a WWW-Authenticate header asks for; `scheme` in lower case."""
 
@@ -38,7 +38,7 @@ class Challenge:
         return dict(self.parameters).get(name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """Whom a token is for: `registry` is what people log in to, `host` whom it is shown, `scope` what it allows."""
 

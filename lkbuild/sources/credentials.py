@@ -10,11 +10,12 @@ import base64
 import json
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
+from lkbuild.frozen import frozen
 from lkbuild.reference import DOCKER_HUB
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io")
@@ -24,7 +25,7 @@ _TOKEN_USER = "<token>"  # noqa: S105  # what a helper calls the user of an iden
 _MAX_CONFIG = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credential:
     """What a registry is shown.  `identity`: a refresh token; `registry`: a bearer token, shown as it is."""
 
@@ -40,7 +41,7 @@ class Credential:
         return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Login:
     """What was found for a registry; `tried` says where was looked, for when it is refused.  It names no secret."""
 

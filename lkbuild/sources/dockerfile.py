@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Platform
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LOG_LINES = 40
 _SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dockerfile:
     """What the daemon is to build.  `dockerfile` is a name within `context`; `arguments` are build arguments.
 

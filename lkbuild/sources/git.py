@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.errors import ToolError, UsageError
+from lkbuild.frozen import frozen
 
 _SAID = 500
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repository:
     """A working tree; `root` is its directory, without symbolic links."""
 

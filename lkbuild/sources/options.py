@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lkbuild.errors import UsageError
+from lkbuild.frozen import frozen
 from lkbuild.reference import DOCKER_HUB
 
 CERTS_DIRECTORY = Path("/etc/docker/certs.d")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RegistryOptions:
     """How registries are reached.
 

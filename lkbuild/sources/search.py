@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Platform
 from lkbuild.reference import Reference
 from lkbuild.sources.source import Image, Images, Missing, Source
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """An image, and the source its blobs are fetched from."""
 
@@ -19,7 +19,7 @@ class Found:
     image: Image
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FoundIndex:
     """The images of all platforms, and the source their blobs are fetched from."""
 

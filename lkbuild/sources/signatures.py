@@ -7,10 +7,10 @@ Nothing that is found is believed: sizes are bounded, and there may be any numbe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import Descriptor
 from lkbuild.oci.referrers import Artifact, Referrer, parse_referrers, referrers_tag
 from lkbuild.reference import Reference
@@ -27,7 +27,7 @@ PREDICATE = "dev.sigstore.bundle.predicateType"
 """The annotation that tells what a bundle says.  It is not signed: it only spares fetching what cannot help."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looked:
     """A place that was looked at, and what was there instead of a signature."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.contents.attestation import PREDICATE
 from lkbuild.digest import Digest
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 from lkbuild.oci.image import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -45,7 +46,7 @@ def quiet(descriptor: Descriptor, done: int) -> None:
     """Progress that nobody looks at."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """A manifest or an index: the raw bytes and what they are."""
 
@@ -59,7 +60,7 @@ class Document:
         return Descriptor(self.media_type, self.digest, len(self.raw))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """The image of one platform, found but for its layers.
 
@@ -99,7 +100,7 @@ class Image:
         return Manifest.parse(self.manifest, self.media_type).config
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Images:
     """All images a reference names, one per platform, in the index's order.
 
@@ -121,7 +122,7 @@ class Images:
         return Document(image.manifest, image.media_type, image.digest)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """An image is not there: where was looked, why that is not it, and what would help."""
 

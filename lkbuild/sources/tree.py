@@ -7,11 +7,11 @@ import os
 import posixpath
 import stat
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from lkbuild.errors import ImageError
+from lkbuild.frozen import frozen
 
 MAX_MEMBERS = 100_000
 MAX_HEADER = 4 << 20
@@ -45,7 +45,7 @@ def read(tree: Tree, name: str, limit: int) -> bytes:
     return data
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Directory:
     """The files below a directory."""
 
@@ -75,7 +75,7 @@ class Directory:
         return f"{self.path}: {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Member:
     offset: int
     size: int

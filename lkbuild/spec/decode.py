@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from lkbuild.errors import Origin, Problem, SpecError
+from lkbuild.frozen import frozen
 from lkbuild.spec.fields import FieldShape, Pairs, Written, annotation, choices, keys, shape
 from lkbuild.spec.model import ContainerConfig
 from lkbuild.spec.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind
@@ -74,7 +75,7 @@ class Report:
             raise SpecError(tuple({(each.origin, each.message): each for each in self.problems}.values()))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A path in a document, and where to point to when what stands there is wrong."""
 
@@ -86,7 +87,7 @@ class Place:
         return text.removeprefix(".")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document(Generic[T]):
     """A decoded file: its value, the origin of each path in YAML's spelling, and what it was decoded from."""
 

@@ -15,17 +15,18 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType, UnionType
 from typing import Any
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 """A map of text to text, in the order written."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Written:
     """The annotation of a type whose YAML is of type `form`.
 
@@ -37,7 +38,7 @@ class Written:
     pattern: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """The annotation of a text that other code checks: the schema says `regex`, or one of `values`."""
 
@@ -45,7 +46,7 @@ class Pattern:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldShape:
     """One field of a class as the decoder and the schema see it."""
 

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - `given` is dataclasses.field with a description
 """What a spec says, as frozen values.
 
 Each field's YAML key is the field's name, or the `key` of its metadata where Python's spelling differs.  The decoder
@@ -9,10 +8,11 @@ Each field's YAML key is the field's name, or the `key` of its metadata where Py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.spec.fields import Pairs, Written, about, given, key, unwritten
 from lkbuild.spec.names import (
     Bind,
@@ -67,7 +67,7 @@ def _no_origins() -> OriginMap:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interface:
     """A network interface made for or moved into a container before it starts."""
 
@@ -77,7 +77,7 @@ class Interface:
     create_in_root: bool | None = given("make it in the root namespace, then move it", "createInRoot")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BindNamespaces:
     """Paths to which a container's namespaces are bound."""
 
@@ -90,7 +90,7 @@ class BindNamespaces:
     uts: str | None = given("where the uts namespace is bound")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Runtime:
     """What init does around a container: written to `runtime.json`."""
 
@@ -102,7 +102,7 @@ class Runtime:
     namespace: str | None = given("containerd namespace")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContainerConfig:
     """Everything an entry of onboot, onshutdown or services, or the label `org.mobyproject.config`, may say."""
 
@@ -142,7 +142,7 @@ class ContainerConfig:
     runtime: Runtime | None = given("what is done around the container")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Container:
     """One entry of onboot, onshutdown or services."""
 
@@ -151,7 +151,7 @@ class Container:
     config: ContainerConfig = field(metadata={"inline": True})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernel:
     """The kernel section.  `tar` is None where no tar is wanted (`none` or empty in YAML)."""
 
@@ -162,7 +162,7 @@ class Kernel:
     ucode: NonEmpty = given("file of the image that holds CPU microcode, a cpio archive")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class File:
     """An entry of `files`: exactly one of directory, symlink, contents, source and metadata is set.
 
@@ -182,7 +182,7 @@ class File:
     gid: NumericOrName = given("group id, or the name of a container whose uid is meant", default=0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Volume:
     """An entry of `volumes`."""
 
@@ -193,7 +193,7 @@ class Volume:
     platforms: tuple[str, ...] | None = given("platforms kept in an OCI layout, for example linux/amd64; all without")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signer:
     """A keyless signer, compared exactly."""
 
@@ -201,7 +201,7 @@ class Signer:
     identity: str = field(metadata=about("an e-mail address, or the URL of a workflow"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trust:
     """The trust section: which images must be signed, and by whom."""
 
@@ -212,7 +212,7 @@ class Trust:
     root: SourcePath = given("file with the trusted root of another sigstore than the public one")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Budget:
     """What the machine may weigh: bytes, None for no limit.  It enters no image; more is an error."""
 
@@ -220,7 +220,7 @@ class Budget:
     memory: Size = given("the most memory its initrd may need to be unpacked, such as 512M")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """An entry of `outputs`."""
 
@@ -234,7 +234,7 @@ def _format(output: Output, origin: Origin) -> str:
 OutputName = Annotated[str, Written(Output, _format)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A whole spec, merged from one or more files.
 

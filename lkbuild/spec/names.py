@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 from lkbuild.reference import Reference
 from lkbuild.spec.fields import Pattern, Written
 from lkbuild.spec.syntax import CAPABILITIES, parse_mode
@@ -19,7 +19,7 @@ PACKAGE_FILE = "build.yml"
 NumericOrName = int | str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackageDir:
     """`@pkg:./dir`: a package directory.  `path` is absolute, `text` is what the spec says."""
 

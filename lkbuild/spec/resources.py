@@ -1,15 +1,13 @@
-# ruff: noqa: RUF009 - `given` is dataclasses.field with a description
 """Limits, devices and id mappings: the parts of a container's configuration that the runtime-spec names as they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from lkbuild.frozen import frozen
 from lkbuild.spec.fields import given
 from lkbuild.spec.names import PageSize
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdMapping:
     """One user or group id mapping (runtime-spec config-linux.md, user namespace mappings)."""
 
@@ -18,7 +16,7 @@ class IdMapping:
     size: int | None = given("how many ids are mapped")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mount:
     """A mount (runtime-spec config.md#mounts)."""
 
@@ -30,7 +28,7 @@ class Mount:
     gid_mappings: tuple[IdMapping, ...] | None = given("group ids of an id-mapped mount", "gidmappings")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """A device node and its cgroup rule; `path: all` is a rule only."""
 
@@ -41,7 +39,7 @@ class Device:
     mode: str | None = given("octal mode of the node, in quotes, for example '0660'")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceRule:
     """`resources.devices[]` (runtime-spec config-linux.md#allowed-device-list)."""
 
@@ -52,7 +50,7 @@ class DeviceRule:
     access: str | None = given("letters of r (read), w (write), m (make nodes)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """`resources.memory`, bytes."""
 
@@ -65,7 +63,7 @@ class Memory:
     disable_oom_killer: bool | None = given("keep the out-of-memory killer away", "disableOOMKiller")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cpu:
     """`resources.cpu`, times in microseconds."""
 
@@ -78,14 +76,14 @@ class Cpu:
     mems: str | None = given("memory nodes to use, for example '0'")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pids:
     """`resources.pids`."""
 
     limit: int | None = given("greatest number of processes")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightDevice:
     """`resources.blockio.weightDevice[]`."""
 
@@ -95,7 +93,7 @@ class WeightDevice:
     leaf_weight: int | None = given("10 to 1000, against child groups", "leafWeight")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThrottleDevice:
     """`resources.blockio.throttle…Device[]`; rate in bytes or operations per second."""
 
@@ -104,7 +102,7 @@ class ThrottleDevice:
     rate: int | None = given("bytes or operations per second")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockIO:
     """`resources.blockio`."""
 
@@ -125,7 +123,7 @@ class BlockIO:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HugepageLimit:
     """`resources.hugepageLimits[]`."""
 
@@ -133,7 +131,7 @@ class HugepageLimit:
     limit: int | None = given("limit in bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InterfacePriority:
     """`resources.network.priorities[]`."""
 
@@ -141,7 +139,7 @@ class InterfacePriority:
     priority: int | None = given("priority of its traffic")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """`resources.network`."""
 
@@ -149,7 +147,7 @@ class Network:
     priorities: tuple[InterfacePriority, ...] | None = given("priorities of interfaces")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resources:
     """Control group limits (runtime-spec config-linux.md#control-groups)."""
 

@@ -7,9 +7,9 @@ text, `0x1f`, `0o17` and `017` are numbers.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from lkbuild.errors import Origin
+from lkbuild.frozen import frozen
 
 MAX_BYTES = 4 << 20
 """The longest document read, in bytes of UTF-8."""
@@ -29,7 +29,7 @@ _INT_RANGE = range(-(1 << 63), 1 << 64)
 TAG = "tag:yaml.org,2002:"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScalarNode:
     """One scalar: `text` is what it says without quotes, `value` what it means."""
 
@@ -43,7 +43,7 @@ class ScalarNode:
         return 1 + len(self.text) // 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListNode:
     """A list."""
 
@@ -52,7 +52,7 @@ class ListNode:
     weight: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapNode:
     """A map whose keys are text and differ."""
 

@@ -7,8 +7,8 @@ from lkbuild.archive.entry import path_text
 from lkbuild.archive.reading import read_files
 from lkbuild.contents import attestation
 from lkbuild.contents.dpkg import component
-from lkbuild.contents.image import DEBIAN, DIRECTORIES, NAMES, RPM, RPM_NOTE, Account, contents, databases
-from lkbuild.contents.model import Component
+from lkbuild.contents.image import DIRECTORIES, NAMES, RPM, RPM_NOTE, Account, contents, databases
+from lkbuild.contents.model import DEBIAN, Component
 from lkbuild.contents.purl import Distribution
 from lkbuild.errors import StepError
 from lkbuild.plan.contents_kinds import ImageContents

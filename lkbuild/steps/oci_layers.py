@@ -12,17 +12,17 @@ import posixpath
 import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import BinaryIO, cast
 
 from lkbuild.disk.extents import Extent
 from lkbuild.disk.layout import Opener, Ranges, joined, read
+from lkbuild.frozen import frozen
 from lkbuild.steps.rootfs import ended
 from lkbuild.store.recipe import Recipe
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Member:
     """A member: its path, whether it is a directory, and which bytes of the tar are its headers and contents."""
 

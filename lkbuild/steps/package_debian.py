@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from lkbuild.archive.deb import DebEntry, control, entries, fields
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 from lkbuild.packages.layout import matcher, merged, merged_target, points_at
 from lkbuild.packages.params import DebianLayer, LayerEntry
 from lkbuild.steps.layer_tar import LayerTar, chunks
@@ -25,7 +26,7 @@ KEPT = ("usr/share/doc/*/copyright",)
 """Kept although `DROPPED` names it: the licences, which most of them ask to keep with the program."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """A Debian package as an input: its file, its name and what it replaces."""
 

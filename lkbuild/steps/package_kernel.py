@@ -7,13 +7,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
 from lkbuild.archive.deb import entries
 from lkbuild.errors import StepError
+from lkbuild.frozen import frozen
 from lkbuild.packages.layout import matcher, merged, merged_target
 from lkbuild.packages.modules import SUFFIX, Module, index_files, module_name, needed, read_module
 from lkbuild.packages.params import KernelLayer, LayerEntry
@@ -36,7 +36,7 @@ _MADE = re.compile(
 _WANTED = (f"{MODULES}/", f"{FIRMWARE}/", "boot/")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Spooled:
     """A file of the packages, kept at `offset` of the spool."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen
 from lkbuild.steps.work import Work
 
 
@@ -38,7 +39,7 @@ def reading(work: Work, role: str, passes: int = 1) -> Reading:
     return Reading(work, sum(item.blob.size for item in work.numbered(role)), passes)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CountedLayer:
     """A layer in a file, as `archive.flatten` reads it, whose bytes count."""
 

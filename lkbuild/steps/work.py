@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lkbuild.digest import Digest
-from lkbuild.packages.params import DockerfileBuild
-from lkbuild.reference import Reference
-from lkbuild.sources.signatures import Looked
+from lkbuild.frozen import frozen
 from lkbuild.store import Blob, Store
-from lkbuild.trust.judge import Candidate
+
+if TYPE_CHECKING:
+    from lkbuild.packages.params import DockerfileBuild
+    from lkbuild.reference import Reference
+    from lkbuild.sources.signatures import Looked
+    from lkbuild.trust.judge import Candidate
 
 _CHUNK = 1 << 18
 
@@ -42,7 +45,7 @@ class Doors(Protocol):
         """Have the Docker daemon build an image and write its manifest, config and layers into `work.directory`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputFile:
     """An input as a file to be read, not written."""
 

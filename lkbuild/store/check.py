@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import CHUNK, Digest
 from lkbuild.errors import StoreError
+from lkbuild.frozen import frozen
 from lkbuild.store.steps import recorded_step
 from lkbuild.store.store import Store
 
@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 """Bytes that were looked at, and bytes there are."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """What was found: blobs, results and steps that are as they should be, and the paths of what was damaged."""
 

@@ -7,11 +7,12 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
+from lkbuild.frozen import frozen
 from lkbuild.store.contents import ANSWER, Kept, KindUse, blob_sizes, by_kind, kind_of, results
 from lkbuild.store.files import doing, open_lock
 from lkbuild.store.store import Store
@@ -21,7 +22,7 @@ _SMALL_AGE = 30 * 86400
 """Seconds after which half a download, a stamp or the record of a written file is of no use to anybody."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bounds:
     """What stays: results used in the last `max_age` seconds, as many as fit into `max_bytes`; and `keep` anyway.
 
@@ -33,7 +34,7 @@ class Bounds:
     keep: frozenset[Digest] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collected:
     """What a collection removed, or would remove: counts, and bytes before and after.
 

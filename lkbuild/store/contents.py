@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from lkbuild.digest import Digest
 from lkbuild.errors import StoreError
+from lkbuild.frozen import frozen
 from lkbuild.store.steps import recorded_step
 from lkbuild.store.store import Store
 from lkbuild.store.values import Result
@@ -20,7 +20,7 @@ _ANSWERS = frozenset({"facts", "debs"})
 """Outputs of answers (engine.memory)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """A result and its key; when it was used last, in seconds since the epoch."""
 
@@ -59,7 +59,7 @@ def kind_of(store: Store, each: Kept) -> str:
     return UNKNOWN if _ANSWERS.isdisjoint(name for name, _ in each.result.outputs) else ANSWER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KindUse:
     """Results of one kind, and bytes of their blobs, each once."""
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from lkbuild.digest import CHUNK
 from lkbuild.errors import StoreError
+
+_LARGE = 1 << 20
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""<fcntl.h>, <linux/fs.h>"""
 
 
 def copy_range(source: BinaryIO, offset: int, count: int, target: BinaryIO) -> None:
@@ -51,6 +56,39 @@ def replace_file(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file to where another may stand, at once; OSError where that cannot be.
+
+    Where a large file is replaced by renaming, ext4 first sends all of the new one to the disk (`auto_da_alloc`, ext4's
+    Documentation/admin-guide), with the directory locked meanwhile; where the two change names it does not.  See
+    docs/adr/0003 for why nothing is lost by that.
+    """
+    if _is_large(path) and _exchange(temporary, path):
+        temporary.unlink()
+    else:
+        temporary.replace(path)
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size >= _LARGE
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change their names at once (renameat2(2)); False where this cannot be done here."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0)
 
 
 def same_file(handle: int, path: Path) -> bool:

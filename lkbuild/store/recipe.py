@@ -12,7 +12,6 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +19,8 @@ from lkbuild.digest import Digest, canonical
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
 from lkbuild.disk.layout import Opener
 from lkbuild.errors import StoreError
-from lkbuild.store.files import copy_range, doing, same_file
+from lkbuild.frozen import frozen
+from lkbuild.store.files import copy_range, doing, put_in_place, same_file
 from lkbuild.store.store import Store
 from lkbuild.store.values import Blob
 
@@ -28,7 +28,7 @@ _PIECE = 1 << 16
 _BETWEEN, _DATA, _END = b"],[", b'["data","', b'"]'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recipe:
     """The extents of a file, one after the other."""
 
@@ -94,7 +94,7 @@ class Recipe:
             with _locked(temporary) as file:
                 try:
                     self.copy(store.open_blob, file)
-                    temporary.replace(path)
+                    put_in_place(temporary, path)
                 except BaseException:
                     temporary.unlink(missing_ok=True)
                     raise
@@ -127,7 +127,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
                 return
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tree:
     """The files of a directory by their paths in it (parts divided by `/`), each with its recipe."""
 

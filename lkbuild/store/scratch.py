@@ -13,14 +13,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from lkbuild.frozen import frozen
 
 _YOUNG = 60
 """Seconds for which a directory that nobody seems to hold is left alone: its maker may be about to lock it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Directory:
     """A directory and the descriptor it is locked by."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen, ordered
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Blob:
     """A blob of the store: its digest and its size in bytes."""
 
@@ -19,7 +19,7 @@ class Blob:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What a step made.
 

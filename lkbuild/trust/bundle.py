@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
 from lkbuild.errors import TrustError
+from lkbuild.frozen import frozen
 from lkbuild.oci.document import Fields, parse_object
 from lkbuild.trust.keys import PublicKey
 from lkbuild.trust.private import PrivateKey
@@ -20,7 +20,7 @@ MAX_BUNDLE = 1 << 20
 _MAX_SIGNATURE = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """A DSSE envelope with its one signature, which is over `signed`."""
 
@@ -35,7 +35,7 @@ class Envelope:
         return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageSignature:
     """A signature of a file; `digest` is the file's, for finding mistakes: it is not what is signed."""
 
@@ -43,7 +43,7 @@ class MessageSignature:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bundle:
     """A bundle taken apart.  `keyless`: a certificate says who signed, rather than a key known beforehand."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lkbuild.digest import Digest
 from lkbuild.errors import TrustError
+from lkbuild.frozen import frozen
 from lkbuild.trust.bundle import Bundle, Envelope, MessageSignature, unbase64
 from lkbuild.trust.keyless import verify_envelope, verify_file
 from lkbuild.trust.keys import Message, PublicKey
@@ -19,7 +19,7 @@ from lkbuild.trust.statement import check_statement
 Form = Literal["classic", "bundle"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A signature as it was found, at `place`.
 

@@ -12,12 +12,12 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lkbuild.digest import Digest
 from lkbuild.errors import TrustError
+from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -34,7 +34,7 @@ CURVES = ("secp256r1", "secp384r1")
 _WANTED = "wanted an ECDSA (P-256, P-384), RSA (2048 bits or more) or Ed25519 public key, `-----BEGIN PUBLIC KEY-----`"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicKey:
     """A public key: its SubjectPublicKeyInfo in DER, which is all it is.  What its file is called is no part of it."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from lkbuild.digest import Digest
+from lkbuild.frozen import frozen, ordered
 from lkbuild.reference import Reference
 from lkbuild.trust.keys import PublicKey
 
@@ -13,7 +13,7 @@ Called = tuple[tuple[str, str], ...]
 """What keys are called, by their fingerprints."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@ordered
 class Identity:
     """A keyless signer: exactly this issuer and exactly this name (an address, or the URL of a workflow)."""
 
@@ -24,7 +24,7 @@ class Identity:
         return f"{self.identity} ({self.issuer})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """Whose signature counts: any one of the keys, or any one of the identities.  Sorted, so that order is nothing."""
 
@@ -44,7 +44,7 @@ class Policy:
         return ", ".join([*keys, *map(str, self.identities)]) or "nobody"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """What a signature must be about: the digest, of the index where there is one, under one of these names.
 

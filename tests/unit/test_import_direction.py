@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "lkbuild"
 
 ROWS = [
-    {"errors", "digest", "reference"},
+    {"frozen", "errors", "digest", "reference"},
     {"archive", "disk"},
     {"spec", "oci", "packages", "contents", "trust"},
     {"lock", "plan"},
@@ -25,6 +25,7 @@ ROWS = [
 ROOM_ROW = {room: number for number, row in enumerate(ROWS) for room in row}
 
 PURE = {
+    "frozen",
     "archive",
     "disk",
     "spec",

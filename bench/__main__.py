@@ -46,6 +46,7 @@ def _subjects(work: Path, against: Path | None) -> list[Subject]:
     subjects = [Subject(name, checkout, work / name) for name, checkout in checkouts.items()]
     for subject in subjects:
         subject.home.mkdir(parents=True, exist_ok=True)
+        subject.compile()
     return subjects
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 import sys
@@ -33,6 +34,10 @@ class Subject:
     def out(self) -> Path:
         """Where its outputs go."""
         return self.home / "out"
+
+    def compile(self) -> None:
+        """Have its modules in bytecode, as they are wherever it ran once."""
+        compileall.compile_dir(self.checkout / "lkbuild", quiet=1)
 
     def _child(self) -> Child:
         return Child(self.home, {"PYTHONPATH": str(self.checkout), "LKBUILD_CACHE": str(self.cache)})

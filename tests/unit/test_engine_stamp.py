@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkbuild.engine.options import BuildOptions
-from lkbuild.engine.stamp import Fresh, Request, Watch, check, signature, write
+from lkbuild.engine.stamp import Fresh, Request, Watch, check, signature, write, written
 
 
 @pytest.fixture
@@ -260,3 +260,13 @@ def test_a_signature_tells_links_from_files(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     assert signature(str(tmp_path / "file")) == signature(str(tmp_path / "link"))[6:]
     assert signature(str(tmp_path / "file/below")) == signature(str(tmp_path / "missing")) == []
+
+
+def test_outputs_are_looked_at_after_a_tick(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    for number in range(20):
+        path.write_bytes(b"one")
+        seen = written([str(path)])
+        path.write_bytes(b"two")
+        assert not seen.racy
+        assert seen.paths[str(path)] != signature(str(path)), f"try {number}: a change right afterwards is not told"

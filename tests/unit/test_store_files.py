@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     put_in_place(temporary, path)
     assert not path.is_symlink()
     assert target.read_bytes() == b"t" * LARGE
-    assert sorted(os.listdir(tmp_path)) == ["output", "target"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["output", "target"]
 
 
 def test_a_directory_is_not_replaced(tmp_path: Path) -> None:

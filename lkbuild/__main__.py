@@ -1,7 +1,5 @@
 """`python -m lkbuild` is `lkbuild`."""
 
-import sys
+from lkbuild.cli import run
 
-from lkbuild.cli import main
-
-sys.exit(main())
+run()

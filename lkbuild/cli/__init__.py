@@ -5,9 +5,11 @@ The only places that print and exit are here and in `lkbuild.dodo`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 VERBS = {
     "build": "build machines from specs, as `linuxkit build` does",
@@ -51,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def run() -> NoReturn:
+    """The command itself.  When all is said it ends at once: Python would take 15 ms to put everything away."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 1
+    os._exit(code)
 
 
 def usage() -> str:

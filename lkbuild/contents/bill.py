@@ -7,6 +7,7 @@ import re
 from lkbuild.contents.model import Component, Contents
 from lkbuild.contents.purl import oci_purl
 from lkbuild.digest import Digest, identity
+from lkbuild.errors import StepError
 from lkbuild.frozen import frozen
 from lkbuild.reference import Reference
 
@@ -128,3 +129,10 @@ def title(place: str) -> str:
     """The name of the container at a place: `services/nginx` and `onboot/000-dhcpcd` are nginx and dhcpcd."""
     section, _, name = place.partition("/")
     return name if section == "services" else name.partition("-")[2]
+
+
+def listed(images: tuple[Used, ...], contents: list[bytes]) -> tuple[Listed, ...]:
+    """Each image with its contents, which stand in the same order; StepError where there are not as many."""
+    if len(images) != len(contents):
+        raise StepError(f"{len(contents)} lists of contents for {len(images)} images", "build again")
+    return tuple(Listed(used, Contents.decode(data)) for used, data in zip(images, contents, strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,14 +50,14 @@ class Estimates:
         """Seconds a step will take that is about `size` bytes (None: not known yet); None where nobody knows."""
         same = self.steps.get(base_name(name), [])[:_RUNS]
         if same:
-            usual = statistics.median(run.seconds for run in same)
+            usual = _median(same)
             before = same[0].bytes
             return usual * size / before if size is not None and min(size, before) > _COMPARABLE else usual
         runs = self.kinds.get(kind)
         if not runs:
             return None
         if size is None:
-            return statistics.median(run.seconds for run in runs)
+            return _median(runs)
         return max(min(run.seconds for run in runs), _rate(runs) * size)
 
     def size(self, name: str) -> int | None:
@@ -87,6 +86,11 @@ class Estimates:
             self.kinds.setdefault(kind, []).append(run)
         for path, run in files:
             self.files.setdefault(path, []).append(run)
+
+
+def _median(runs: Sequence[Run]) -> float:
+    """Seconds; of an even number of runs, those of the shorter of the two in the middle."""
+    return sorted(run.seconds for run in runs)[(len(runs) - 1) // 2]
 
 
 def _rate(runs: Sequence[Run]) -> float:

@@ -55,6 +55,18 @@ class Finder:
             return found.image
         return self._from_registry(reference, looked)
 
+    def at_hand(self, reference: Reference) -> Image | None:
+        """The image where nobody need be asked over a socket; None where somebody must.  ImageError if it is broken."""
+        for source in self.sources.local:
+            if isinstance(source, Daemon):
+                return None
+            answer = source.resolve(reference, self.platform)
+            if isinstance(answer, Image):
+                self._note(reference, source)
+                return answer
+        remembered = self._recall(image_key(reference, self.platform), reference)
+        return None if remembered is None else remembered.images[0]
+
     def _from_registry(self, reference: Reference, looked: tuple[Missing, ...] = ()) -> Image:
         """The image as the store remembers it, else as the registry has it."""
         key = image_key(reference, self.platform)

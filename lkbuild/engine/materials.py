@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +34,8 @@ from lkbuild.reference import Reference
 from lkbuild.sources import Image
 from lkbuild.spec.model import ImageName, PackageDir, Spec, Volume
 
+_ASKED_AT_ONCE = 8
+"""The images that are asked for at a time."""
 _SOURCE = "a source is relative to the spec that names it; optional: true leaves out what is missing"
 
 
@@ -90,29 +91,32 @@ class Gathering:
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
         self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
 
-    def find_images(self, specs: list[dict[ImageName, Origin]], pool: Executor) -> None:
-        """Find the images of all specs, several at a time; SpecError names every one that is missing, with its line."""
+    def find_images(self, specs: list[dict[ImageName, Origin]]) -> None:
+        """Find the images of all specs; SpecError names every one that is missing, with its line.
+
+        Those that must be asked for are, several at a time.
+        """
         wanted: dict[Reference, Origin] = {}
         for spec in specs:
             for image, origin in spec.items():
                 if isinstance(image, Reference):
                     wanted.setdefault(image, origin)
 
-        def find(item: tuple[Reference, Origin]) -> Image | Problem:
-            reference, origin = item
+        def found(reference: Reference, find: Callable[[Reference], Image | None]) -> Image | Problem | None:
             try:
-                return self.finder.image(reference)
+                return find(reference)
             except ImageError as error:
-                return Problem(origin, error.message, error.hint)
+                return Problem(wanted[reference], error.message, error.hint)
 
-        problems = []
-        for reference, answer in zip(wanted, pool.map(find, wanted.items()), strict=True):
-            if isinstance(answer, Problem):
-                problems.append(answer)
-            else:
-                self._images[reference] = answer
-        if problems:
+        answers = {reference: found(reference, self.finder.at_hand) for reference in wanted}
+        if asked := [reference for reference, answer in answers.items() if answer is None]:
+            from concurrent.futures import ThreadPoolExecutor  # which loads `logging`
+
+            with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+                answers.update(zip(asked, pool.map(lambda name: found(name, self.finder.image), asked), strict=True))
+        if problems := [answer for answer in answers.values() if isinstance(answer, Problem)]:
             raise SpecError(problems)
+        self._images.update((name, answer) for name, answer in answers.items() if isinstance(answer, Image))
 
     def materials(self, spec: Spec, terms: Terms) -> Materials:
         """What the plan of `spec` is made from."""

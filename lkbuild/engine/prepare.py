@@ -7,7 +7,6 @@ Debian packages a name means, what local files hold.  After it, the graph is a v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,9 +112,8 @@ def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: D
 def find_images(specs: Iterable[Spec], gathering: Gathering) -> None:
     """Find every image of the specs, and that of boot loaders; SpecError names those that are missing."""
     bootloader = gathering.bootloader
-    with ThreadPoolExecutor(8) as pool:
-        gathering.find_images([image_origins(spec) for spec in specs], pool)
-        gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}], pool)
+    gathering.find_images([image_origins(spec) for spec in specs])
+    gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}])
 
 
 def _plan(

@@ -47,6 +47,10 @@ class PinnedFinder(Finder):
         self._unpinned[image_key(pinned, self.platform)] = image_key(reference, self.platform)
         return replace(super().image(pinned), reference=reference)
 
+    def at_hand(self, reference: Reference) -> Image | None:
+        """None: each is looked for by its digest, in several places."""
+        return None
+
     def every_platform(self, reference: Reference, platforms: Platforms) -> Images:
         """All images of an index under its own name."""
         pinned = self.pinned(reference)

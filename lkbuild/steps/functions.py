@@ -47,7 +47,7 @@ _PLACES = {
     "squashed-root": "root_disk.squashed_root",
     "root-initrd": "root_initrd.root_initrd",
     "image-contents": "contents.image_contents",
-    "kernel-release": "machine_contents.release",
+    "kernel-release": "release.release",
     "spdx": "machine_contents.spdx_document",
     "cyclonedx": "machine_contents.cyclonedx_document",
     "hashes": "provenance.hashes",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 
+from lkbuild.contents.bill import listed
 from lkbuild.contents.provenance import statement
 from lkbuild.digest import Digest, canonical
 from lkbuild.disk.layout import read
 from lkbuild.plan.contents_kinds import Hashes, Provenance
-from lkbuild.steps.machine_contents import listed
 from lkbuild.steps.work import Work
 from lkbuild.store.recipe import Recipe, Tree, whole
 

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import fleet, linuxkit, one_machine
+from bench import fleet, inner_loop, linuxkit, one_machine
 from bench.laboratory import Laboratory, Subject
 from bench.workload import Fleet
 
 ROOT = Path(__file__).parents[1]
-SCENARIOS = ("machine", "fleet", "thousand", "linuxkit")
+SCENARIOS = ("machine", "fleet", "thousand", "dev", "linuxkit")
 
 
 def main(argv: list[str]) -> None:
@@ -58,6 +58,8 @@ def _measure(lab: Laboratory, name: str, given: argparse.Namespace) -> None:
             fleet.measure(lab, Fleet(lab.work / "twenty", 20, 24, max(8, int(given.megabytes * 30))))
         case "thousand":
             fleet.measure(lab, Fleet(lab.work / "thousand", given.specs, 200, 60))
+        case "dev":
+            inner_loop.measure(lab)
         case "linuxkit":
             linuxkit.measure(lab, given.megabytes, os.environ.get("LINUXKIT"))
 

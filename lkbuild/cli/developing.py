@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEV_OPTIONS = (
     Option("service", "NAME", "the one whose output is shown and for which a container waits; all where not said"),
+    Option("swap", "yes|no", "put services that changed into the running machine; yes where not said, no: always boot"),
     *BOOT_OPTIONS,
 )
 
@@ -56,6 +57,7 @@ def develop(order: Order, show: Show) -> int:
         lambda: _build(order, show),
         boot,
         dict(order.rest).get("service"),
+        dict(order.rest).get("swap") != "no",
     )
     return dev(doing, show)
 

@@ -33,7 +33,7 @@ Preparing = Callable[[BuildOptions, Listener, Watch], Prepared]
 @frozen
 class Doing:
     """What the loop needs done: `prepare` what was asked for, `build` it as ever (returns what to exit with), and how
-    to `boot` what was built.  `service` is the one to be heard, None for all.
+    to `boot` what was built.  `service` is the one to be heard, None for all.  Without `swap` all that changes boots.
     """
 
     options: BuildOptions
@@ -41,6 +41,7 @@ class Doing:
     build: Callable[[], int]
     boot: Callable[[], Boot]
     service: str | None = None
+    swap: bool = True
 
 
 class Loop:
@@ -87,6 +88,8 @@ class Loop:
     def _change(self, running: Running, wanted: Holding, prepared: Prepared, began: float) -> tuple[str, ...]:
         """Swap what can be swapped; returns the reasons why the machine has to boot anew, if it has to."""
         verdict = compare(running.holds, wanted)
+        if not self._doing.swap:
+            return verdict.reasons or tuple(f"service {name} changed" for name in verdict.swap)
         if verdict.swap and not running.up:
             self._pending = True  # until the machine is up
             return ()
@@ -160,7 +163,7 @@ class Loop:
         elif self._pending and running.up:
             self._pending = False
             self.attempt()
-        else:
+        elif self._doing.swap:
             only = len(running.holds.services) == 1
             running.prepare([self._doing.service] if self._doing.service else running.holds.services if only else ())
 

@@ -204,6 +204,17 @@ def test_what_cannot_be_swapped_boots_anew_and_says_why(dev: Dev) -> None:
     dev.wait_served("after")
 
 
+def test_without_swapping_every_change_boots(dev: Dev) -> None:
+    dev.start("--swap=no")
+    machine, at = dev.machine, len(dev.said)
+    dev.page.write_text("booted\n")
+    dev.wait_for("booting anew: service web changed", at)
+    dev.wait_for("the machine is up", dev.said.index("booting anew"))
+    dev.wait_served("booted")
+    assert dev.machine != machine
+    assert "swapped" not in dev.said
+
+
 def test_a_changed_command_and_a_program_that_ends(dev: Dev) -> None:
     dev.start()
     text = dev.spec.read_text()

@@ -1,22 +1,21 @@
 """What a bootable medium boots, read from its bytes: the counterpart of `boot_disk`, `boot_iso` and `uki`.
 
-ECMA-119 and El Torito 1.0 for ISOs; MBR and GPT (UEFI specification 2.10, chapter 5); Microsoft's PE format.
+El Torito 1.0 for ISOs; MBR and GPT (UEFI specification 2.10, chapter 5); Microsoft's PE format.
 """
 
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator
 
-from lkbuild.disk import iso_records
 from lkbuild.disk.containers import raw
 from lkbuild.disk.fat_reading import FatReader
+from lkbuild.disk.iso_reading import IsoReader
 from lkbuild.disk.layout import SECTOR
-from lkbuild.disk.view import MAX_READ, View
+from lkbuild.disk.loader_config import told
+from lkbuild.disk.view import View
 from lkbuild.frozen import frozen
 
-_CD = iso_records.SECTOR
 _MAX_SECTIONS, _MAX_PARTITIONS = 96, 16
 _TEXT = 64 << 10
 _PROTECTIVE = 0xEE
@@ -24,10 +23,11 @@ _PROTECTIVE = 0xEE
 
 @frozen
 class Booted:
-    """The bytes of a medium's initrd, and the words that are told the kernel, perhaps among others; None: not known."""
+    """Where a medium's initrd and kernel lie, and the command line; None for what is not known."""
 
-    initrd: int
-    words: tuple[str, ...] | None = None
+    initrd: View
+    kernel: View | None = None
+    cmdline: str | None = None
 
 
 def booted(file: View) -> Booted | None:
@@ -48,45 +48,45 @@ def booted(file: View) -> Booted | None:
 
 
 def _program(file: View) -> Booted | None:
-    """A unified kernel image."""
-    return _sections(file.read(0, min(file.size, MAX_READ)))
-
-
-def _sections(head: bytes) -> Booted | None:
-    """What a unified kernel image boots, by the beginning of it; None for another file."""
-    try:
-        (coff,) = struct.unpack_from("<I", head, 0x3C)
-        if head[:2] != b"MZ" or head[coff : coff + 4] != b"PE\0\0":
-            return None
-        count, optional = struct.unpack_from("<H12xH", head, coff + 6)
-        at = coff + 24 + optional
-        sections = [
-            struct.unpack_from("<8sIIII", head, at + 40 * number) for number in range(min(count, _MAX_SECTIONS))
-        ]
-    except struct.error:
+    """A unified kernel image; None for another program."""
+    magic, coff = file.unpack("<2s58xI", 0)
+    if magic != b"MZ" or file.read(coff, 4) != b"PE\0\0":
         return None
-    places = {name.rstrip(b"\0"): (size, offset) for name, size, _, _, offset in sections}
+    count, optional = file.unpack("<H12xH", coff + 6)
+    table = coff + 24 + optional
+    lines = (file.unpack("<8sIIII", table + 40 * number) for number in range(min(count, _MAX_SECTIONS)))
+    places = {name.rstrip(b"\0"): (offset, size) for name, size, _, _, offset in lines}
     if b".initrd" not in places:
         return None
-    size, offset = places.get(b".cmdline", (0, 0))
-    words = _words(head[offset : offset + size]) if offset + size <= len(head) else None
-    return Booted(places[b".initrd"][0], words)
+    kernel = file.part(*places[b".linux"]) if b".linux" in places else None
+    return Booted(file.part(*places[b".initrd"]), kernel, _text(file.part(*places.get(b".cmdline", (0, 0)))))
 
 
-def _words(text: bytes) -> tuple[str, ...]:
-    return tuple(text.decode("utf-8", "replace").split())
+def _text(file: View) -> str:
+    """The beginning of a text."""
+    return file.read(0, min(file.size, _TEXT)).rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def _told(configuration: View | None) -> str | None:
+    return None if configuration is None else told(_text(configuration))
 
 
 def _fat(disk: View) -> Booted | None:
     """A FAT with an initrd in its root and a loader's configuration, or with a unified kernel image."""
     fat = FatReader(disk)
-    for file in fat.find("INITRD.IMG"):
-        configurations = fat.find("SYSLINUX.CFG") or fat.find("LOADER", "ENTRIES", "*.CON")
-        return Booted(file.size, _words(fat.read(configurations[0], _TEXT)) if configurations else None)
+
+    def first(*path: str) -> View | None:
+        found = fat.find(*path)
+        return fat.view(found[0]) if found else None
+
+    initrd = first("INITRD.IMG")
+    if initrd is not None:
+        return Booted(initrd, first("KERNEL"), _told(first("SYSLINUX.CFG") or first("LOADER", "ENTRIES", "*.CON")))
     for file in fat.find("EFI", "BOOT", "*.EFI"):
-        found = _sections(fat.read(file, MAX_READ))
-        if found is not None:
-            return found
+        with contextlib.suppress(ValueError):
+            program = _program(fat.view(file))
+            if program is not None:
+                return program
     return None
 
 
@@ -121,57 +121,15 @@ def _first_sectors(disk: View) -> Iterator[int]:
 
 def _iso(disk: View) -> Booted | None:
     """An ISO: what UEFI boots of it, else the initrd beside ISOLINUX."""
-    if disk.read(16 * _CD, 7) != b"\1CD001\1":
-        return None
-    for sector in _catalogued(disk):
+    iso = IsoReader(disk)
+    for image in iso.bootable():
         with contextlib.suppress(ValueError):
-            found = _fat(disk.at(sector * _CD))
+            found = _fat(image)
             if found is not None:
                 return found
-    root = disk.unpack("<I4xI", 16 * _CD + 156 + 2)
-    for path in (("BOOT", "INITRD.IMG"), ("INITRD.IMG",)):
-        initrd = _found(disk, root, path)
+    for directory in (("BOOT",), ()):
+        initrd = iso.find(*directory, "INITRD.IMG")
         if initrd is not None:
-            said = _found(disk, root, ("ISOLINUX", "ISOLINUX.CFG"))
-            words = None if said is None else _words(disk.read(said[0] * _CD, min(said[1], _TEXT)))
-            return Booted(initrd[1], words)
+            cmdline = _told(iso.find("ISOLINUX", "ISOLINUX.CFG"))
+            return Booted(initrd, iso.find(*directory, "KERNEL"), cmdline)
     return None
-
-
-def _catalogued(disk: View) -> Iterator[int]:
-    """The sectors of what El Torito's catalogue says is bootable."""
-    name, catalogue = disk.unpack("<7x32s32xI", 17 * _CD)
-    if name.rstrip(b"\0") != b"EL TORITO SPECIFICATION":
-        return
-    for at in range(32, _CD, 32):
-        bootable, sector = disk.unpack("<B7xI", catalogue * _CD + at)
-        if bootable == 0x88:
-            yield sector
-
-
-def _found(disk: View, directory: tuple[int, ...], path: tuple[str, ...]) -> tuple[int, int] | None:
-    """Where a file is in a directory, and its bytes; both of them as sector and size."""
-    place = (directory[0], directory[1])
-    for name in path:
-        below = [(sector, size) for each, sector, size in _records(disk, place) if each == name]
-        if not below:
-            return None
-        # A file of 4 GiB and more has several records (interchange level 3), the others one.
-        place = below[0][0], sum(size for _, size in below)
-    return place
-
-
-def _records(disk: View, directory: tuple[int, int]) -> Iterator[tuple[str, int, int]]:
-    """The records of a directory (9.1): name without version, sector, bytes."""
-    sector, size = directory
-    data = disk.read(sector * _CD, min(size, MAX_READ))
-    at = 0
-    while at + 34 <= len(data):
-        length = data[at]
-        if not length:  # no record goes on in the next sector
-            at += _CD - at % _CD
-            continue
-        first, count = struct.unpack_from("<I4xI", data, at + 2)
-        name = data[at + 33 : at + 33 + data[at + 32]].partition(b";")[0]
-        yield name.decode("latin-1").upper(), first, count
-        at += length

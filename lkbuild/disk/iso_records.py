@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import struct
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 SECTOR = 2048
 
@@ -34,6 +35,13 @@ def short_date(time: int) -> bytes:
     """Seven bytes (9.1.5), UTC."""
     at = _date(time)
     return bytes((at.year - 1900, at.month, at.day, at.hour, at.minute, at.second, 0))
+
+
+def time_of(date: bytes) -> int:
+    """The time that `short_date` writes, in seconds; ValueError for no date."""
+    year, month, day, hour, minute, second, zone = struct.unpack("6Bb", date)
+    quarters = timedelta(minutes=15 * zone)
+    return calendar.timegm((datetime(year + 1900, month, day, hour, minute, second, tzinfo=UTC) - quarters).timetuple())
 
 
 def long_date(time: int) -> bytes:

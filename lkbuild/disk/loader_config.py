@@ -50,5 +50,15 @@ def loader_config(entry: str) -> bytes:
     return _text(["timeout 0", f"default {entry}", "editor no"])
 
 
+def told(config: str) -> str | None:
+    """The command line in a loader's configuration, SYSLINUX's or systemd-boot's; None where it says none."""
+    lines = [line.split(None, 1) for line in config.splitlines()]
+    for key in ("append", "options"):
+        found = [" ".join(words[1:]).strip() for words in lines if words and words[0].lower() == key]
+        if found:
+            return found[0] if key == "append" else " ".join(found)
+    return None
+
+
 def _text(lines: list[str]) -> bytes:
     return "".join(line.rstrip() + "\n" for line in lines).encode("utf-8", "surrogateescape")

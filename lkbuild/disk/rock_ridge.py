@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lkbuild.archive.entry import shown
+from lkbuild.archive.entry import Kind, shown
 from lkbuild.disk.iso_records import SECTOR, both32, short_date
 from lkbuild.disk.tree import Inode
 from lkbuild.errors import StepError
@@ -15,7 +15,7 @@ from lkbuild.errors import StepError
 MAX_NAME = 253
 """Linux cuts off what is longer (fs/isofs/rock.c, get_rock_ridge_filename)."""
 
-_TYPES = {
+_TYPES: dict[Kind, int] = {
     "file": 0o100000,
     "directory": 0o040000,
     "symlink": 0o120000,
@@ -23,6 +23,9 @@ _TYPES = {
     "block": 0o060000,
     "fifo": 0o010000,
 }
+KINDS = {type: kind for kind, type in _TYPES.items()}
+"""What the upper bits of a mode mean."""
+
 _CONTINUED = 28
 _MAX_FIELD = 250
 _IDENTIFIER = b"IEEE_P1282"

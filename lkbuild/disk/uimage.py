@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from lkbuild.archive.entry import Buffer
 from lkbuild.disk.extents import Data, Extent
 from lkbuild.disk.layout import Opener, read, total
 from lkbuild.disk.limits import size_text
@@ -50,6 +51,28 @@ def uimage(about: UImage, contents: Sequence[Extent], open_blob: Opener) -> list
         return struct.pack(_HEADER, _MAGIC, header_crc, 0, size, about.address, about.address, crc, *kind, name)
 
     return [Data(packed(zlib.crc32(packed(0)))), *contents]
+
+
+def contents(image: Iterable[Buffer]) -> Iterator[Buffer]:
+    """What an image holds, from the image's pieces; ValueError for no image, and, at the end, for a damaged one."""
+    pieces, head = iter(image), b""
+    size = struct.calcsize(_HEADER)
+    while len(head) < size and (piece := next(pieces, b"")):
+        head += bytes(piece)
+    if len(head) < size:
+        raise ValueError(f"{len(head)} bytes, which are no U-Boot image")
+    magic, _, _, left, _, _, wanted, *_ = struct.unpack(_HEADER, head[:size])
+    if magic != _MAGIC:
+        raise ValueError("no U-Boot image")
+    crc, piece = 0, memoryview(head)[size:]
+    while left:
+        piece = memoryview(piece)[:left]
+        crc, left = zlib.crc32(piece, crc), left - len(piece)
+        yield piece
+        if left and not (piece := memoryview(next(pieces, b""))):
+            raise ValueError(f"a U-Boot image that ends {left} bytes too early")
+    if crc != wanted:
+        raise ValueError("a U-Boot image whose sum is wrong")
 
 
 def script(text: bytes) -> bytes:

@@ -7,7 +7,7 @@ not judged.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from lkbuild.frozen import frozen
@@ -42,6 +42,17 @@ class View:
             raise ValueError(f"nothing at {offset} of {self.size}")
         return View(lambda skip, length: self.fetch(offset + skip, length), self.size - offset)
 
+    def part(self, offset: int, size: int) -> View:
+        """So many bytes from `offset`; ValueError where they are not there."""
+        if size < 0 or offset + size > self.size:
+            raise ValueError(f"no {size} bytes at {offset} of {self.size}")
+        return View(self.at(offset).fetch, size)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, in pieces of at most 1 MiB."""
+        for at in range(0, self.size, MAX_READ):
+            yield self.read(at, min(MAX_READ, self.size - at))
+
 
 def of_file(file: BinaryIO) -> View:
     """A view of an open file."""
@@ -51,6 +62,22 @@ def of_file(file: BinaryIO) -> View:
         return file.read(length)
 
     return View(fetch, file.seek(0, 2))
+
+
+def joined(parts: Sequence[View]) -> View:
+    """A view of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def fetch(offset: int, length: int) -> bytes:
+        made = bytearray()
+        for part in parts:
+            count = min(max(part.size - offset, 0), length - len(made))
+            made += part.read(offset, count) if count else b""
+            offset = max(offset - part.size, 0)
+        return bytes(made)
+
+    return View(fetch, sum(part.size for part in parts))
 
 
 def in_units(unit: int, size: int, piece: Callable[[int, int, int], bytes]) -> View:

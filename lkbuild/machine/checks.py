@@ -69,7 +69,7 @@ def memory_needed(media: Media) -> int:
     if media.initrd is not None:
         packed, cmdline = media.initrd.stat().st_size, media.cmdline
     elif (found := _booted(media)) is not None:
-        packed, cmdline = found.initrd, _LEAST if found.words is None else " ".join(found.words)
+        packed, cmdline = found.initrd.size, _LEAST if found.cmdline is None else found.cmdline
     else:
         return 0
     return -(-initramfs.memory_needed(packed, max(media.unpacked, packed), cmdline) // (1 << 20))

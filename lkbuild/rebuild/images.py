@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lkbuild.disk.magic import Magic, magics
 from lkbuild.errors import LkbuildError
 from lkbuild.frozen import frozen
 from lkbuild.plan.beside import CYCLONEDX, PROVENANCE, SPDX
@@ -104,29 +105,25 @@ def _holds_root(file: OutputFile) -> bool:
     return file.recipe or file.output == "file"
 
 
-_MAGIC: tuple[tuple[int, bytes, tuple[str, ...]], ...] = (
-    (0, b"QFI\xfb", ("qcow2-bios", "qcow2-efi", "qcow2-hybrid")),
-    (0, b"KDMV", ("vmdk",)),
-    (0, b"vhdxfile", ("vhdx",)),
-    (0, b"conectix", ("dynamic-vhd",)),
-    (0, b"hsqs", ("kernel+squashfs",)),
-    (1024, b"\xe2\xe1\xf5\xe0", ("kernel+erofs",)),
-    (0, b"MZ", ("uki",)),
-    (0, b"070701", ("kernel+initrd",)),
-    (0, b"\x28\xb5\x2f\xfd", ("kernel+initrd",)),
-    (0, b"\x1f\x8b", ("kernel+initrd", "gcp")),
-    (257, b"ustar", ("tar", "docker", "tar-kernel-initrd", "rpi3")),
-    (0x8001, b"CD001", ("iso-hybrid", "iso-bios", "iso-efi", "iso-efi-initrd", "kernel+iso")),
-    (510, b"\x55\xaa", ("raw-bios", "raw-efi", "raw-hybrid", "aws", "vhd")),
-)
-"""Where a format's magic stands, and which formats have it."""
+_FORMATS: dict[Magic, tuple[str, ...]] = {
+    "qcow2": ("qcow2-bios", "qcow2-efi", "qcow2-hybrid"),
+    "vmdk": ("vmdk",),
+    "vhdx": ("vhdx",),
+    "dynamic-vhd": ("dynamic-vhd",),
+    "squashfs": ("kernel+squashfs",),
+    "erofs": ("kernel+erofs",),
+    "program": ("uki",),
+    "cpio": ("kernel+initrd",),
+    "zstd": ("kernel+initrd",),
+    "gzip": ("kernel+initrd", "gcp"),
+    "tar": ("tar", "docker", "tar-kernel-initrd", "rpi3"),
+    "iso": ("iso-hybrid", "iso-bios", "iso-efi", "iso-efi-initrd", "kernel+iso"),
+    "disk": ("raw-bios", "raw-efi", "raw-hybrid", "aws", "vhd"),
+}
+"""Which formats may be what a file is by its magic."""
 
 
 def _formats(path: Path) -> tuple[str, ...]:
-    found: list[str] = []
     with path.open("rb") as file:
-        for at, magic, formats in _MAGIC:
-            file.seek(at)
-            if file.read(len(magic)) == magic:
-                found += formats
+        found = [format for magic in magics(file) for format in _FORMATS[magic]]
     return tuple(found) or tuple(FORMATS)

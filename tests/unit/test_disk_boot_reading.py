@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +25,10 @@ from lkbuild.disk.vhdx import vhdx
 from lkbuild.disk.view import View, of_file
 from lkbuild.disk.vmdk import stream_vmdk
 from tests.unit.disk_images import SEED, Blobs, loader, noise, run
-from tests.unit.test_disk_boot import INITRD, bootable, media
+from tests.unit.test_disk_boot import INITRD, KERNEL, bootable, media
 
 BLOBS = Blobs()
-WORDS = ("console=ttyS0", "quiet")
+CMDLINE = "console=ttyS0 quiet"
 
 
 @functools.cache
@@ -63,12 +65,16 @@ def view(data: bytes) -> View:
     return View(lambda offset, length: data[offset : offset + length], len(data))
 
 
+def facts(found: Booted | None) -> tuple[bytes, bytes | None, str | None]:
+    """Initrd, kernel and command line."""
+    assert found is not None
+    kernel = None if found.kernel is None else b"".join(found.kernel.pieces())
+    return b"".join(found.initrd.pieces()), kernel, found.cmdline
+
+
 @pytest.mark.parametrize(("name", "container"), MEDIA)
 def test_the_initrd_of_every_medium(name: str, container: str) -> None:
-    found = booted(view(stored(name, container)))
-    assert found is not None
-    assert found.initrd == len(INITRD)
-    assert found.words is not None and set(WORDS) <= set(found.words)
+    assert facts(booted(view(stored(name, container)))) == (INITRD, KERNEL, CMDLINE)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_disks_that_qemu_img_wrote(tmp_path: Path, name: str, arguments: tuple[s
     run("qemu-img", "convert", "-f", "raw", *arguments, raw, tmp_path / "made")
     with (tmp_path / "made").open("rb") as file:
         found = booted(of_file(file))
-    assert (found is not None and found.initrd == len(INITRD)) if there else found is None
+        assert (found is not None and b"".join(found.initrd.pieces()) == INITRD) if there else found is None
 
 
 def test_an_overlay_is_not_understood(tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_an_iso_that_xorriso_wrote(tmp_path: Path, place: str) -> None:
     (tree / "isolinux" / "isolinux.cfg").write_text("APPEND root=/dev/sda1 ro\n")
     run("xorriso", "-as", "mkisofs", "-R", "-o", tmp_path / "made.iso", tree)
     found = booted(view((tmp_path / "made.iso").read_bytes()))
-    assert found == Booted(len(INITRD), ("APPEND", "root=/dev/sda1", "ro"))
+    assert facts(found) == (INITRD, None, "root=/dev/sda1 ro")
 
 
 @pytest.mark.parametrize("bits", ["16", "32"])
@@ -120,7 +126,27 @@ def test_a_fat_that_others_wrote(tmp_path: Path, bits: str) -> None:
     initrd.write_bytes(INITRD)
     run("mkfs.vfat", "-F", bits, "-s", "1" if bits == "32" else "4", disk)
     run("mcopy", "-i", disk, initrd, "::initrd.img")
-    assert booted(view(disk.read_bytes())) == Booted(len(INITRD), None)
+    assert facts(booted(view(disk.read_bytes()))) == (INITRD, None, None)
+
+
+def test_an_initrd_in_pieces_on_a_fat(tmp_path: Path) -> None:
+    """Its clusters fill the holes that other files left."""
+    disk, small, initrd = tmp_path / "disk.img", tmp_path / "small", tmp_path / "initrd.img"
+    with disk.open("wb") as file:
+        file.truncate(8 * MIB)
+    small.write_bytes(noise(600_000))
+    initrd.write_bytes(INITRD)
+    run("mkfs.vfat", "-F", "16", "-s", "1", disk)
+    for name in "abcdefghijkl":
+        run("mcopy", "-i", disk, small, f"::{name}")
+    for name in "acegik":
+        run("mdel", "-i", disk, f"::{name}")
+    run("mcopy", "-i", disk, initrd, "::initrd.img")
+    assert len(re.findall("<", run("mshowfat", "-i", disk, "::initrd.img"))) > 3
+    found = booted(view(disk.read_bytes()))
+    assert facts(found)[0] == INITRD
+    assert found is not None
+    assert (found.initrd.read(1_000_000, 9), found.initrd.read(5, 9)) == (INITRD[1_000_000:1_000_009], INITRD[5:14])
 
 
 def test_a_program_in_pieces_on_a_fat() -> None:
@@ -128,7 +154,7 @@ def test_a_program_in_pieces_on_a_fat() -> None:
     program = BLOBS.bytes(made()["uki.efi"])
     fat = Fat([FatFile("EFI/BOOT/BOOTX64.EFI", BLOBS.add(program))], FatOptions(), SEED)
     found = booted(view(BLOBS.bytes(fat.write())))
-    assert found == Booted(len(INITRD), WORDS)
+    assert facts(found) == (INITRD, KERNEL, CMDLINE)
 
 
 @pytest.mark.parametrize(
@@ -179,5 +205,9 @@ def test_damaged_files_are_not_understood_or_understood(
                 found[place - offset] = value
         return bytes(found)
 
-    booted(View(fetch, len(data) - cut % len(data)))
+    found = booted(View(fetch, len(data) - cut % len(data)))
     assert read < 64 * MIB
+    with contextlib.suppress(ValueError):
+        for part in (found.initrd, found.kernel) if found is not None else ():
+            if part is not None and part.size < 64 * MIB:
+                assert sum(map(len, part.pieces())) == part.size

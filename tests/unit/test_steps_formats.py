@@ -21,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkbuild.digest import Digest
+from lkbuild.disk import uimage as images
 from lkbuild.disk.extents import Data, Extent, Slice, Zeros
+from lkbuild.disk.layout import read
 from lkbuild.disk.uimage import UImage, script, uimage
 from lkbuild.disk.vmlinux import unpack
 from lkbuild.errors import StepError, StoreError
@@ -238,6 +240,22 @@ def test_uimage_header() -> None:
     assert crc == zlib.crc32(header.data[:4] + bytes(4) + header.data[8:])
     assert kind == [5, 22, 2, 1]  # Linux, arm64, a kernel, gzip
     assert name == b"x" * 32
+
+
+def test_uimage_contents_come_back_checked() -> None:
+    blob = noise(200_000)
+    made = b"".join(read(uimage(UImage("ramdisk"), [Data(blob)], lambda _: io.BytesIO()), lambda _: io.BytesIO()))
+    for size in (7, 64, 1000, 1 << 20):
+        pieces = [made[at : at + size] for at in range(0, len(made), size)]
+        assert b"".join(images.contents([*pieces, b"padding"])) == blob
+    for damaged, words in (
+        (made[:20], "20 bytes"),
+        (made[:-1], "ends 1 bytes too early"),
+        (b"x" + made[1:], "no U-Boot image"),
+        (made[:-1] + b"x", "sum is wrong"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            list(images.contents([damaged]))
 
 
 def test_uimage_script() -> None:

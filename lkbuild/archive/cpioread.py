@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, cast
 
 from lkbuild.archive.compress import decompressed, sniff
@@ -32,15 +32,15 @@ _Inode = tuple[int, int, int]
 
 
 class CpioReader:
-    """The entries of all archives of a file, their paths the names as they stand there.
+    """The entries of all archives in these pieces of a file, their paths the names as they stand there.
 
     Iterate once; between two steps `body()` gives the contents of the current file, or may be left alone.  Names of one
     inode: the one that has the data is a file, the others are hard links to it and come after it, at the latest at
     their archive's end.  Everything wrong is an ArchiveError that says at which byte it is.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._bytes = self._stored = _Bytes(iter(lambda: file.read(_PIECE), b""))
+    def __init__(self, chunks: Iterable[Buffer]) -> None:
+        self._bytes = self._stored = Pieces(iter(chunks))
         self._left = self._pad = 0
         self._waiting: dict[_Inode, list[Entry]] = {}
         self._named: dict[_Inode, bytes] = {}
@@ -75,7 +75,7 @@ class CpioReader:
             elif not head or sniff(head) == "none":
                 return bool(head)
             else:
-                self._bytes = _Bytes(decompressed(cast(BinaryIO, self._stored), self._stored.put_back))
+                self._bytes = Pieces(decompressed(cast(BinaryIO, self._stored), self._stored.put_back))
 
     def _next(self) -> tuple[Entry, _Inode, int] | None:
         """The next entry, its inode and the number of the inode's names; None at the archive's end."""
@@ -144,10 +144,10 @@ def _names(file: Entry, others: list[Entry]) -> Iterator[Entry]:
         yield other._replace(kind="hardlink", target=file.path)
 
 
-class _Bytes(io.RawIOBase):
+class Pieces(io.RawIOBase):
     """Pieces as a stream read forward, and how far."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[Buffer]) -> None:
         self._pieces = pieces
         self._held = memoryview(b"")
         self.at = 0
@@ -186,7 +186,7 @@ class _Bytes(io.RawIOBase):
             if rest:
                 break
         while 0 < len(self._held) < count and (piece := next(self._pieces, b"")):
-            self._held = memoryview(bytes(self._held) + piece)
+            self._held = memoryview(bytes(self._held) + bytes(piece))
         return bytes(self._held[:count])
 
     def _fill(self) -> bool:

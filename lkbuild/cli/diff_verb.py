@@ -34,7 +34,13 @@ _TAKES = (
     "json",
 )
 _SPECS = (".yml", ".yaml")
-_OUTPUTS = ("-initrd.img", ".tar", ".tar.gz")
+_OUTPUTS = (
+    "-initrd.img", ".tar", ".tar.gz", ".docker", "-oci", "-initrd.tar", "-firecracker", ".efi",
+    "-squashfs.img", "-erofs.img", ".iso", "-efi.iso", "-efi-initrd.iso", "-hybrid.iso",
+    "-bios.img", "-efi.img", "-hybrid.img", ".qcow2", "-efi.qcow2", "-hybrid.qcow2",
+    ".raw", ".img.tar.gz", ".vhd", ".vhdx", ".vmdk",
+)  # fmt: skip
+"""How what is compared ends, files and directories, in the order in which they are looked for."""
 
 
 def work(given: Given, show: Show) -> int:
@@ -56,7 +62,7 @@ def work(given: Given, show: Show) -> int:
 
 
 def _listing(name: str, options: BuildOptions, show: Show) -> Listing:
-    from lkbuild.report.listing import read_listing
+    from lkbuild.report.builds import read_listing
 
     path = Path(name).expanduser()
     if path.suffix in _SPECS:
@@ -65,27 +71,41 @@ def _listing(name: str, options: BuildOptions, show: Show) -> Listing:
 
 
 def _output(path: Path) -> Path:
-    """The file that is meant: itself, the output of that path and name, or the one output in a directory."""
-    if path.is_file():
+    """What is meant: the file or directory itself, the output of that path and name, or the one in a directory."""
+    if _is_build(path):
         return path
     for ending in _OUTPUTS:
-        if (file := Path(f"{path}{ending}")).is_file():
+        if _is_output(file := Path(f"{path}{ending}")):
             return file
     if not path.is_dir():
-        wanted = ", ".join(f"{path}{ending}" for ending in _OUTPUTS)
-        raise UsageError(f"there is no build {path}", f"there is neither it nor one of {wanted}; a spec ends in .yml")
-    found = sorted(file for file in path.iterdir() if file.name.endswith(_OUTPUTS) and file.is_file())
+        wanted = ", ".join(_OUTPUTS)
+        hint = f"there is neither it nor a file with one of {wanted} behind; a spec ends in .yml"
+        raise UsageError(f"there is no build {path}", hint)
+    found = sorted(file for file in path.iterdir() if _is_output(file))
     if len(found) != 1:
         names = ", ".join(file.name for file in found[:5]) or "none"
         raise UsageError(f"{path} has {len(found)} builds that can be compared: {names}", "name one of them")
     return found[0]
 
 
+def _is_build(path: Path) -> bool:
+    from lkbuild.report.builds import is_firecracker, is_layout
+
+    return path.is_file() or (path.is_dir() and (is_layout(path) or is_firecracker(path)))
+
+
+def _is_output(path: Path) -> bool:
+    """Whether it is called as an output is, and is one; an initrd that only mounts a root is no machine."""
+    from lkbuild.machine.media import mounts_root
+
+    return path.name.endswith(_OUTPUTS) and _is_build(path) and not (path.is_file() and mounts_root(path))
+
+
 def _built(spec: Path, options: BuildOptions, show: Show) -> Listing:
     """The listing of what a spec comes to now: its tar, made in the cache, of which it is removed again."""
     from lkbuild.engine.build import build
     from lkbuild.engine.events import Event, Said
-    from lkbuild.report.listing import read_listing
+    from lkbuild.report.builds import read_listing
     from lkbuild.store import Store
 
     def listen(event: Event) -> None:
@@ -109,9 +129,9 @@ def _built(spec: Path, options: BuildOptions, show: Show) -> Listing:
 
 command = Command(
     "lkbuild diff [FLAGS] A B",
-    "Compare two builds file by file.  Each is a tar or initrd, a path such as build/nginx that has one\n"
-    "with -initrd.img or .tar behind it, a directory with one in it, or a spec, built into the cache as a tar.\n"
-    "Exits with 0 when they are the same, 1 when they differ, 2 when they cannot be compared, as diff does.",
+    "Compare two builds file by file.  Each is an output of any format, a path such as build/nginx that has one\n"
+    "with -initrd.img, .tar, .iso and so on behind it, a directory with one in it, or a spec, built into the cache\n"
+    "as a tar.  Exits with 0 when they are the same, 1 when they differ, 2 when they cannot be compared, as diff does.",
     (
         Flag(("times",), "times", "compare modification times too", bare="yes"),
         *flags_of(tuple(option for option in BUILD_OPTIONS if option.name in _TAKES)),

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from lkbuild.archive.entry import path_text
 from lkbuild.engine.differences import NOTHING, Difference, differences, shortened
 from lkbuild.frozen import frozen
-from lkbuild.report.listing import File, Listing, alike
+from lkbuild.report.alike import alike
+from lkbuild.report.listing import CMDLINE, File, Listing
 
 What = Literal["added", "removed", "changed"]
 _SECTIONS = (b"services", b"onboot", b"onshutdown", b"volumes")
@@ -122,7 +123,8 @@ def _changes(old: Listing, new: Listing, times: bool) -> Iterator[FileChange]:
         elif before is not None and after is not None:
             fields = tuple(_fields(before, after, times))
             if fields:
-                settings = _settings(old.settings.get(path), new.settings.get(path))
+                texts = old.settings.get(path), new.settings.get(path)
+                settings = _words_of(*texts) if path == CMDLINE else _settings(*texts)
                 sizes = before.size, after.size
                 yield FileChange(path_text(path), owner_of(path), "changed", after.kind, *sizes, fields, settings)
 
@@ -157,6 +159,17 @@ def _settings(old: bytes | None, new: bytes | None) -> tuple[Setting, ...]:
         return tuple(map(_setting, differences(Any, json.loads(old), json.loads(new))))
     except (ValueError, RecursionError):
         return ()
+
+
+def _words_of(old: bytes | None, new: bytes | None) -> tuple[Setting, ...]:
+    """The words in which two command lines differ, or in the order of which; nothing where one was not kept."""
+    if old is None or new is None:
+        return ()
+    before, after = ([path_text(word) for word in text.split()] for text in (old, new))
+    if before == after:
+        return ()
+    short = shortened(" ".join(before), " ".join(after))
+    return (Setting("words", *short, _without(after, before), _without(before, after)),)
 
 
 def _setting(each: Difference) -> Setting:

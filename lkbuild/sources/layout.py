@@ -94,6 +94,14 @@ class Layout(Source):
                     found.append(Referrer(entry, artifact.artifact_type))
         return tuple(found)
 
+    def pieces(self, descriptor: Descriptor) -> Iterator[bytes]:
+        """A blob's bytes, checked as they pass: WrongBytesError at the end at the latest; ImageError without it."""
+        return blob_pieces(self._tree, _blob(descriptor.digest), descriptor)
+
+    def images(self) -> tuple[Descriptor, ...]:
+        """What index.json lists, of whatever name, but for what is no image."""
+        return tuple(each for each in self._index().manifests if each.media_type in INDEX_TYPES | MANIFEST_TYPES)
+
     def image_names(self) -> tuple[str, ...]:
         """What the images here are called, for messages."""
         return tuple(dict.fromkeys(name for entry in self._index().manifests if (name := _name(entry))))
@@ -119,7 +127,7 @@ class Layout(Source):
 
     def _named(self, reference: Reference) -> Iterator[Descriptor]:
         """The entries that are called as `reference` is, whose full name counts before a bare tag."""
-        top = [entry for entry in self._index().manifests if entry.media_type in INDEX_TYPES | MANIFEST_TYPES]
+        top = list(self.images())
         found = top if self._any_name else [entry for entry in top if same_name(_name(entry), reference)]
         found = found or [entry for entry in top if self._tagged(entry, reference)]
         found = found or [entry for entry in self._entries() if same_name(_name(entry), reference)]
@@ -154,16 +162,25 @@ class Layout(Source):
         return f"holds no image of this name, only {', '.join(names[:5])}{more}", None
 
 
+def blob_pieces(tree: Tree, name: str, descriptor: Descriptor) -> Iterator[bytes]:
+    """The bytes of a file of a tree, checked as they pass: WrongBytesError at the end at the latest."""
+    check = Check(descriptor, f"{tree.path}: {name}")
+    with tree.open(name) as source:
+        while data := source.read(CHUNK):
+            check.update(data)
+            yield data
+    check.finish()
+
+
 def copy_blob(tree: Tree, name: str, descriptor: Descriptor, into: Path, progress: Progress) -> None:
     """Copy a file of a tree to `into`, checked; on failure nothing is left there."""
-    check = Check(descriptor, f"{tree.path}: {name}")
+    done = 0
     try:
-        with tree.open(name) as source, into.open("wb") as target:
-            while data := source.read(CHUNK):
-                check.update(data)
+        with into.open("wb") as target:
+            for data in blob_pieces(tree, name, descriptor):
                 target.write(data)
-                progress(descriptor, check.done)
-        check.finish()
+                done += len(data)
+                progress(descriptor, done)
     except OSError as error:
         discard(into)
         raise ImageError(f"copying {descriptor.digest} from {tree.path} to {into}: {error.strerror}") from error

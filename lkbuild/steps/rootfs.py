@@ -25,7 +25,7 @@ ALIGNMENT = 4
 _RECORD = 10240
 """GNU tar reads and writes in records of 20 blocks."""
 
-_DOCKERFILE = b"""
+DOCKERFILE = b"""
 FROM scratch
 
 COPY . ./
@@ -51,7 +51,7 @@ def tar(params: Rootfs, work: Work) -> None:
 
 def docker(params: Rootfs, work: Work) -> None:
     """Writes `recipe`: a tar that `docker build -` takes.  Its Dockerfile comes last, and so wins over any other."""
-    finish(ended([*_in_order(params, work), *member(b"Dockerfile", [Data(_DOCKERFILE)])]), work)
+    finish(ended([*_in_order(params, work), *member(b"Dockerfile", [Data(DOCKERFILE)])]), work)
 
 
 def member(name: bytes, contents: list[Extent], mode: int = 0o644) -> list[Extent]:

@@ -17,7 +17,7 @@ import pytest
 
 from lkbuild.archive.entry import path_text
 from lkbuild.cli import main
-from lkbuild.report.listing import read_listing
+from lkbuild.report.builds import read_listing
 from tests.support.building import IMAGES, offline, run
 from tests.support.layouts import Layout
 

@@ -15,7 +15,7 @@ from lkbuild.errors import ArchiveError
 
 
 def names(data: bytes) -> list[bytes]:
-    return [entry.path for entry in CpioReader(io.BytesIO(data))]
+    return [entry.path for entry in CpioReader([data])]
 
 
 def member(path: bytes, data: bytes = b"", inode: int = 1, links: int = 1) -> bytes:
@@ -95,16 +95,16 @@ def test_what_follows_may_begin_anywhere_in_what_is_read(cut: int) -> None:
 )
 def test_names_of_one_inode(members: list[tuple[bytes, bytes]], wanted: list[tuple[bytes, bytes]]) -> None:
     data = b"".join(member(path, body, 7, len(members)) for path, body in members)
-    assert [(entry.path, entry.target) for entry in CpioReader(io.BytesIO(data + TRAILER))] == wanted
+    assert [(entry.path, entry.target) for entry in CpioReader([data + TRAILER])] == wanted
 
 
 def test_numbers_of_inodes_mean_nothing_in_another_archive() -> None:
     one, other = member(b"a", b"x", 7, 2) + TRAILER, member(b"b", b"", 7, 2) + TRAILER
-    assert [entry.kind for entry in CpioReader(io.BytesIO(one + other))] == ["file", "file"]
+    assert [entry.kind for entry in CpioReader([one + other])] == ["file", "file"]
 
 
 def test_contents_come_in_pieces() -> None:
     data = bytes(range(256)) * 20_000
-    reader = CpioReader(io.BytesIO(gzip.compress(member(b"a", data) + GOOD + TRAILER)))
+    reader = CpioReader([gzip.compress(member(b"a", data) + GOOD + TRAILER)])
     found = [b"".join(map(bytes, reader.body())) for _ in reader]
     assert found == [data, b"12345"]

@@ -8,7 +8,7 @@ link away.  Segments also hold directories nobody asked for (`implied`), which m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from lkbuild.archive.entry import Entry, directory, shown
@@ -32,7 +32,7 @@ def check(segments: Sequence[tuple[str, Sequence[IndexEntry]]]) -> list[Fixup]:
 
     ArchiveError, naming the path and both segments, where nothing laid down between could achieve that.
     """
-    return _laid([(name, rows, b"") for name, rows in segments])
+    return _fixups(_laid([(name, rows, b"") for name, rows in segments]))
 
 
 def check_indexes(segments: Sequence[tuple[str, Index]]) -> list[Fixup]:
@@ -42,15 +42,31 @@ def check_indexes(segments: Sequence[tuple[str, Index]]) -> list[Fixup]:
     something in such a directory, all rows are looked at.
     """
     try:
-        return _laid([(name, index.head, index.closed) for name, index in segments])
+        return _fixups(_laid([(name, index.head, index.closed) for name, index in segments]))
     except _OpenedError:
         return check([(name, index.rows) for name, index in segments])
 
 
-def _laid(segments: Sequence[tuple[str, Sequence[IndexEntry], bytes]]) -> list[Fixup]:
+def standing(segments: Sequence[tuple[str, Sequence[IndexEntry]]]) -> list[set[bytes]]:
+    """For each segment the paths, as its index has them, of all but directories that are there in the end.
+
+    Errors as for `check`.
+    """
+    found: list[set[bytes]] = [set() for _ in segments]
+    for node in _laid([(name, rows, b"") for name, rows in segments]).nodes():
+        if not node.is_directory:
+            found[node.segment].add(node.row.path)
+    return found
+
+
+def _laid(segments: Sequence[tuple[str, Sequence[IndexEntry], bytes]]) -> _Machine:
     machine = _Machine([name for name, _, _ in segments])
     for number, (_, rows, closed) in enumerate(segments):
         machine.lay(number, rows, closed)
+    return machine
+
+
+def _fixups(machine: _Machine) -> list[Fixup]:
     return [Fixup(before, tuple(entries)) for before, entries in sorted(machine.fixups.items())]
 
 
@@ -133,6 +149,14 @@ class _Machine:
         for node, real in self._reset.items():
             entry = Entry(node.path, "directory", real.mode, real.uid, real.gid, real.mtime)
             self.fixups.setdefault(number + 1, []).append(entry)
+
+    def nodes(self) -> Iterator[_Node]:
+        """Everything that stands."""
+        todo = [self._root]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += node.kids.values()
 
     def _stays(self, old: _Node, row: IndexEntry, number: int) -> bool:
         """Whether `row` leaves the node that stands at its path in its place; refused where the two cannot be had."""

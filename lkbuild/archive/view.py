@@ -37,11 +37,16 @@ class View:
     prefix: str = ""
     rules: Rules = "plain"
 
+    def keeps(self, path: bytes) -> bool:
+        """Whether what the tree has at `path` is laid down as it is, but perhaps for its time."""
+        return self.rules == "plain" or path == _MTAB or path not in _RULED
+
 
 class Placement:
     """Lays one tree down in a sink: `begin`, then `put` for every path of the tree, then `finish`."""
 
     def __init__(self, sink: Sink, view: View) -> None:
+        self.keeps = view.keeps
         self._sink = sink
         self._ruled = view.rules != "plain"
         self._linked = view.rules == "init"
@@ -62,10 +67,6 @@ class Placement:
     def replaces(self, path: bytes) -> bool:
         """Whether a file of ours goes to `path`, so that nothing of the tree's can stand there or below."""
         return self._ruled and path in _FILES
-
-    def keeps(self, path: bytes) -> bool:
-        """Whether what the tree has at `path` is laid down as it is, but perhaps for its time."""
-        return not self._ruled or path == _MTAB or path not in _RULED
 
     def put(
         self,

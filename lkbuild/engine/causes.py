@@ -109,7 +109,7 @@ def _fetched(old: Made, new: Made) -> Iterator[Change]:
         before = old.unkeyed.get(name)
         if name == "uri":
             yield Change("package", str(before).rpartition("/")[2], str(value).rpartition("/")[2])
-        else:
+        elif name == "reference":
             one, other = (", ".join(_layers(made.params)) for made in (old, new))
             yield Change(f"layers of {value}", one, other)
 

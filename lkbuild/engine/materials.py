@@ -17,7 +17,7 @@ from lkbuild.engine.trusting import Demand
 from lkbuild.errors import ImageError, Origin, Problem, SpecError
 from lkbuild.frozen import frozen
 from lkbuild.lock import Lock
-from lkbuild.oci.image import RunConfig, check_layer
+from lkbuild.oci.image import RunConfig, check_layer, layer_history
 from lkbuild.packages import Package, TreeEntry, read_package, snapshot
 from lkbuild.plan.images import (
     PackageFiles,
@@ -28,6 +28,7 @@ from lkbuild.plan.images import (
     packaged,
     packaged_layout,
     pulled,
+    told,
 )
 from lkbuild.plan.materials import Materials
 from lkbuild.reference import Reference
@@ -173,6 +174,7 @@ class Gathering:
             check_layer(layer.media_type)
         run = RunConfig.from_config(image.config)
         planned = pulled(image_name(image), name, image.layers, image.sboms, run)
+        planned = told(planned, layer_history(image.config, len(image.layers)))
         return planned if gate is None else behind(gate, planned)
 
     # -- packages ------------------------------------------------------------------------------------------------------

@@ -65,6 +65,13 @@ class Fields:
             raise ImageError(f"{self.where}: {name} is {value}, wanted 0 to 2^63-1")
         return value
 
+    def flag(self, name: str) -> bool:
+        """True or false; absent is false."""
+        value = self._document.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return bool(value)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings; absent is the empty list."""
         return tuple(self._checked(name, item, "a list of texts") for item in self._list(name))

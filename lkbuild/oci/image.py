@@ -32,6 +32,8 @@ MAX_MANIFEST = 4 << 20
 """The most bytes a manifest or an index may have; registries hold to the same bound (distribution-spec)."""
 MAX_CONFIG = 8 << 20
 """The most bytes an image config may have."""
+_MAX_LINE = 400
+"""Of what made a layer, so many characters are kept."""
 
 _LAYER = re.compile(
     r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar)"
@@ -277,6 +279,21 @@ class ImageConfig:
         except ValueError as error:
             raise ImageError(f"image config: rootfs: diff_ids: {error}") from error
         return cls(_platform(fields), diff_ids)
+
+
+def layer_history(config_json: bytes, layers: int) -> tuple[str, ...]:
+    """What made each of an image's `layers`, the lowest first, by its config's `history` (image-spec config.md).
+
+    Nothing where that does not tell of just so many.  It is for people to read: lines are cut, and nothing is an error.
+    """
+    try:
+        entries = _config_fields(config_json).objects("history")
+        lines = [
+            " ".join((entry.text("created_by") or "").split()) for entry in entries if not entry.flag("empty_layer")
+        ]
+    except ImageError:
+        return ()
+    return tuple(line[:_MAX_LINE] for line in lines) if len(lines) == layers and any(lines) else ()
 
 
 def _config_fields(config_json: bytes) -> Fields:

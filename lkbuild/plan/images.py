@@ -105,6 +105,13 @@ def pulled(
     return PlannedImage(run, (step,), outputs, name, attested, left)
 
 
+def told(planned: PlannedImage, history: tuple[str, ...]) -> PlannedImage:
+    """The image, of which `history` says what made each layer."""
+    pull = planned.steps[-1]
+    step = replace(pull, params=replace(pull.params, history=history))
+    return replace(planned, steps=(*planned.steps[:-1], step))
+
+
 def verified(params: Verify, root: Input | None, origin: Origin | None) -> Step:
     """The step that verifies an image's signature; `root` is sigstore's trusted root, for keyless ones."""
     return Step(f"verify:{params.reference}", "verify", params, (root,) if root else (), origin)

@@ -64,10 +64,14 @@ class PullLayer:
 
 @frozen
 class Pull:
-    """Fetch the layers of an image.  NB: where they come from does not matter, their digests are what they are."""
+    """Fetch the layers of an image.  NB: where they come from does not matter, their digests are what they are.
+
+    `history` is what made each of them, for people to read; empty where nobody says.
+    """
 
     layers: tuple[PullLayer, ...]
     reference: Reference = field(compare=False)
+    history: tuple[str, ...] = field(compare=False, default=())
 
 
 @frozen

@@ -116,9 +116,13 @@ class RecordedStep:
 
 
 def unkeyed(params: Any) -> dict[str, Any]:
-    """The fields of params that enter no key, in plain form, references as text."""
+    """The fields of params that enter no key, in plain form, references as text; empty ones are left out."""
     values = {each.name: getattr(params, each.name) for each in dataclasses.fields(params) if not each.compare}
-    return {name: str(value) if isinstance(value, Reference) else plain(value) for name, value in values.items()}
+    return {
+        name: str(value) if isinstance(value, Reference) else plain(value)
+        for name, value in values.items()
+        if value != ()
+    }
 
 
 def _inputs(inputs: list[Any], sizes: list[Any]) -> tuple[RecordedInput, ...]:

@@ -15,6 +15,7 @@ from lkbuild.frozen import frozen
 from lkbuild.report.budget_use import BudgetUse, budget_use, size_on_disk
 from lkbuild.report.critical import CriticalPath, critical_path
 from lkbuild.report.image_map import MapNode, map_or_reason
+from lkbuild.report.layers import LayerReader
 from lkbuild.store import Store
 from lkbuild.store.steps import recorded_step
 
@@ -118,11 +119,12 @@ def build_report(
     name, record = found
     chosen = [each for each in record.machines if not machines or each.files in machines]
     history, store = HistoryFiles(cache), _store(cache, tell)
+    reader = None if store is None else LayerReader(store)
     try:
         return BuildReport(
             name=name,
             record=record,
-            machines=tuple(_reported(each, history, store) for each in chosen),
+            machines=tuple(_reported(each, history, reader) for each in chosen),
             cached=tuple(_cached_steps(record, chosen, history, store)),
             critical=critical_path(record.steps),
             budgets=tuple(use for each in chosen for use in budget_use(each, record, history, store)),
@@ -141,8 +143,8 @@ def _store(cache: Path, tell: Callable[[str], None]) -> Store | None:
         return None
 
 
-def _reported(machine: MachineRecord, history: HistoryFiles, store: Store | None) -> ReportedMachine:
-    found, note = map_or_reason(machine.name, history.state(machine.state), store)
+def _reported(machine: MachineRecord, history: HistoryFiles, reader: LayerReader | None) -> ReportedMachine:
+    found, note = map_or_reason(machine.name, history.state(machine.state), reader)
     outputs = tuple((path, size_on_disk(Path(path))) for path in machine.outputs)
     return ReportedMachine(machine, found, note, outputs)
 

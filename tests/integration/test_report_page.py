@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -17,24 +16,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from lkbuild.report.build_report import BuildReport, CachedStep
 from lkbuild.report.image_map import MapNode
 from lkbuild.report.page import page
+from tests.support.browser import started
 from tests.unit.test_report import HOSTILE, report, run
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    os.environ["SE_OFFLINE"] = "true"
-    chrome = Chrome(options, ChromeService("/usr/bin/chromedriver"))
-    chrome.set_page_load_timeout(180)
+    chrome = started(tmp_path_factory.mktemp("profile"))
     yield chrome
     chrome.quit()
 

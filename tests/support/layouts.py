@@ -61,11 +61,17 @@ class Layout:
             "config": config or {"Cmd": ["/bin/true"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         }
+        self.add_document(name, packed, document, media_type)
+
+    def add_document(
+        self, name: str, layers: Iterable[bytes], document: dict[str, object], media_type: str = GZIP_LAYER
+    ) -> None:
+        """An image `docker.io/NAME` of these layers, packed already, with this config."""
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob(json.dumps(document).encode(), "application/vnd.oci.image.config.v1+json"),
-            "layers": [self.blob(one, media_type) for one in packed],
+            "layers": [self.blob(one, media_type) for one in layers],
         }
         head = self.blob(json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
         annotations = {"org.opencontainers.image.ref.name": f"docker.io/{name}"}

@@ -6,7 +6,9 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,7 @@ from lkbuild.plan.recorded import RecordedInput, RecordedStep
 from lkbuild.report.build_report import BuildReport, ReportedMachine, build_report, find_build
 from lkbuild.report.critical import CriticalPath, critical_path
 from lkbuild.report.image_map import MapNode, image_map
+from lkbuild.report.layers import LayerReader
 from lkbuild.report.page import embedded, page
 from lkbuild.report.trace import trace_text
 from lkbuild.store import Result, Store
@@ -66,7 +69,9 @@ def test_a_chain_of_many_steps_needs_no_deep_stack() -> None:
 
 def index(*files: tuple[str, int], links: tuple[str, ...] = ()) -> bytes:
     writer = IndexWriter()
-    writer.add(directory(b"usr"))
+    leading = (parent for path, _ in files for parent in list(Path(path).parents)[-2::-1])
+    for parent in dict.fromkeys([Path("usr"), *leading]):
+        writer.add(directory(bytes(parent)))
     for path, size in files:
         writer.add(Entry(path.encode(), "file", 0o644, size=size))
     for path in links:
@@ -135,14 +140,13 @@ def machine(store: Store, *indexes: bytes) -> dict[str, Digest]:
 
 def test_a_map_has_services_and_directories_with_both_sizes(store: Store) -> None:
     state = machine(store, index(("usr/lib/a", 300), ("usr/bin/b", 100)), index(("etc/c", 600)))
-    found = image_map("m", state, store)
-    assert (found.unpacked, found.packed, found.files) == (1000, 200, 5)
+    found = image_map("m", state, LayerReader(store))
+    assert (found.unpacked, found.packed, found.files) == (1000, 200, 4), "usr/link is in both, and there once"
     assert [(kid.name, kid.unpacked, kid.packed) for kid in found.kids] == [
         ("services/s1", 600, 100),
         ("services/s0", 400, 100),
     ]
-    (segment,) = found.kids[1].kids
-    assert [(kid.name, kid.unpacked, kid.packed) for kid in segment.kids[0].kids][:2] == [
+    assert [(kid.name, kid.unpacked, kid.packed) for kid in found.kids[1].kids[0].kids][:2] == [
         ("lib/a", 300, 75),
         ("bin/b", 100, 25),
     ]
@@ -150,7 +154,7 @@ def test_a_map_has_services_and_directories_with_both_sizes(store: Store) -> Non
 
 def test_a_hostile_depth_is_drawn_no_deeper_than_a_stack(store: Store) -> None:
     files = [(f"{'d/' * depth}f{depth}", 1000) for depth in range(900)]
-    found = image_map("m", machine(store, index(*files)), store)
+    found = image_map("m", machine(store, index(*files)), LayerReader(store))
     assert json.dumps(found.plain())
     assert found.unpacked == 900_000
 
@@ -158,35 +162,89 @@ def test_a_hostile_depth_is_drawn_no_deeper_than_a_stack(store: Store) -> None:
 def test_what_is_gone_is_told(store: Store) -> None:
     state = machine(store, index(("a", 1)))
     with pytest.raises(StoreError, match="put together yet"):
-        image_map("m", {name: key for name, key in state.items() if not name.startswith("initrd")}, store)
+        image_map("m", {name: key for name, key in state.items() if not name.startswith("initrd")}, LayerReader(store))
     store.drop(Digest.of(index(("a", 1))))
     with pytest.raises(StoreError, match="no longer in the cache"):
-        image_map("m", state, store)
+        image_map("m", state, LayerReader(store))
     store.step_path(state["initrd:m"]).unlink()
     with pytest.raises(StoreError, match="no longer in the cache"):
-        image_map("m", state, store)
+        image_map("m", state, LayerReader(store))
 
 
 # -- the trace ---------------------------------------------------------------------------------------------------------
 
 
+def events_of(*steps: StepRun) -> list[dict[str, Any]]:
+    found = json.loads(trace_text(replace(RECORD, steps=steps)))["traceEvents"]
+    assert isinstance(found, list)
+    return found
+
+
 def test_a_trace_has_an_event_for_each_step_and_arrows_between_them() -> None:
-    steps = (run("a", 5, 9), replace(run("b", 9, 12, "a", "gone"), worker=1))
-    trace = json.loads(trace_text(replace(RECORD, steps=steps)))
-    events = trace["traceEvents"]
-    assert {event["ph"] for event in events} == {"M", "X", "s", "f"}
+    events = events_of(run("a", 5, 9), replace(run("b", 9, 12, "a", "gone"), worker=1, bytes_out=7))
     complete = {event["name"]: event for event in events if event["ph"] == "X"}
     assert {name: (e["ts"], e["dur"], e["tid"]) for name, e in complete.items()} == {
-        "planning": (0, 3, 0),
-        "a": (5, 4, 1),
-        "b": (9, 3, 2),
-        "/n.tar": (10, 10, 2),
+        "planning": (0, 3, 1),
+        "a": (5, 4, 2),
+        "b": (9, 3, 3),
+        "/n.tar": (10, 10, 4),
     }
     named = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
-    assert named == {0: "planning", 1: "worker 1", 2: "worker 2"}
+    assert named == {1: "planning", 2: "worker 1", 3: "worker 2", 4: "worker 2"}, (
+        "in worker 2 the record has two at a time"
+    )
     begin, end = ([e for e in events if e["ph"] == phase] for phase in "sf")
-    assert [(e["id"], e["ts"], e["tid"]) for e in begin] == [(1, 9, 1)]
-    assert [(e["id"], e["ts"], e["tid"], e["bp"]) for e in end] == [(1, 9, 2, "e")]
+    assert [(e["id"], e["ts"], e["tid"]) for e in begin] == [(1, 8, 2)], "in the step: at its end it is over"
+    assert [(e["id"], e["ts"], e["tid"], e["bp"]) for e in end] == [(1, 9, 3, "e")]
+    counted = {name: [(e["ts"], *e["args"].values()) for e in events if e["name"] == name] for name in COUNTERS}
+    assert counted == {"steps at work": [(5, 1), (9, 1), (12, 0)], "bytes made": [(9, 0), (12, 7)]}
+
+
+COUNTERS = ("steps at work", "bytes made")
+MEMBERS = {
+    "M": {"name": str, "ph": str, "pid": int, "tid": int, "args": dict},
+    "X": {"name": str, "cat": str, "ph": str, "pid": int, "tid": int, "ts": int, "dur": int, "args": dict},
+    "s": {"name": str, "cat": str, "id": int, "ph": str, "pid": int, "tid": int, "ts": int},
+    "f": {"name": str, "cat": str, "id": int, "ph": str, "bp": str, "pid": int, "tid": int, "ts": int},
+    "C": {"name": str, "ph": str, "pid": int, "tid": int, "ts": int, "args": dict},
+}
+"""The Trace Event Format's members of each phase that is written, and their types."""
+
+
+def follows_the_format(events: list[dict[str, Any]]) -> None:
+    """Every event has its members and no other, they are in order, named, and nothing in a thread overlaps."""
+    for event in events:
+        wanted = MEMBERS[event["ph"]]
+        assert event.keys() == wanted.keys()
+        assert all(type(event[name]) is kind for name, kind in wanted.items())
+    named = {(e["name"], e["tid"]) for e in events if e["ph"] == "M"}
+    assert ("process_name", 1) in named
+    threads = {e["tid"] for e in events if e["ph"] in "Xsf"}
+    assert {(what, tid) for tid in threads for what in ("thread_name", "thread_sort_index")} <= named
+    timed = [e for e in events if e["ph"] != "M"]
+    assert events[len(events) - len(timed) :] == timed, "names come first"
+    assert [e["ts"] for e in timed] == sorted(e["ts"] for e in timed)
+    assert all(e["ts"] >= 0 and e.get("dur", 0) >= 0 for e in timed)
+    for thread in threads:
+        spans = [(e["ts"], e["ts"] + e["dur"]) for e in timed if e["ph"] == "X" and e["tid"] == thread]
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    starts, ends = ({e["id"]: e for e in timed if e["ph"] == phase} for phase in "sf")
+    assert starts.keys() == ends.keys()
+    for flow in (*starts.values(), *ends.values()):
+        on = (e for e in timed if e["ph"] == "X" and e["tid"] == flow["tid"])
+        assert any(e["ts"] <= flow["ts"] <= e["ts"] + e["dur"] for e in on), "an arrow begins and ends in a step"
+
+
+MOMENT = st.integers(0, 60)
+
+
+@given(st.lists(st.tuples(MOMENT, MOMENT, st.integers(0, 3), st.sets(st.integers(0, 9))), max_size=10))
+def test_whatever_a_record_says_its_trace_follows_the_format(rows: list[tuple[int, int, int, set[int]]]) -> None:
+    steps = (
+        replace(run(str(n), start, end, *map(str, sorted(needs))), worker=worker)
+        for n, (start, end, worker, needs) in enumerate(rows)
+    )
+    follows_the_format(events_of(*steps))
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -195,7 +253,9 @@ HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!-- \u2028\u2
 
 
 def report(name: str = HOSTILE) -> BuildReport:
-    node = MapNode(name, 30, 10, 2, (MapNode(name, 30, 10, 2, (MapNode(name, 20, 5, 1), MapNode("b", 10, 5, 1))),))
+    node = MapNode(
+        name, 30, 10, 2, 0, (MapNode(name, 30, 10, 2, 0, (MapNode(name, 20, 5, 1), MapNode("b", 10, 5, 1)), (name,)),)
+    )
     named = replace(RECORD.machines[0], name=name, files=(name,), outputs=(name,))
     record = replace(
         RECORD,

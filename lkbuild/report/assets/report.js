@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
-  const NAME = 0, UNPACKED = 1, PACKED = 2, FILES = 3, KIDS = 4, ABOUT = 5;
+  const NAME = 0, UNPACKED = 1, PACKED = 2, FILES = 3, HIDDEN = 4, KIDS = 5, ABOUT = 6;
   const HUES = 8;
 
   /* Every text goes through textContent: names come from images and specs, and are nothing but text. */
@@ -65,7 +65,7 @@
   const ran = data.steps.filter((step) => step.how === "ran");
   const card = (value, about, bad = false) => make("div", { class: "card" }, make("b", { class: bad ? "bad" : "" }, value), make("span", {}, about));
   const written = data.written.reduce((sum, file) => sum + file.bytes, 0);
-  const total = data.machines.reduce((sum, m) => (m.map ? [sum[0] + m.map[UNPACKED], sum[1] + m.map[PACKED]] : sum), [0, 0]);
+  const total = data.machines.reduce((sum, m) => (m.map ? [UNPACKED, PACKED, HIDDEN].map((which, n) => sum[n] + m.map[which]) : sum), [0, 0, 0]);
   fill($("cards"),
     card(time(data.end), data.ended === "done" ? `from start to end, ${data.jobs} at a time` : `until it ${ended[data.ended]}`, data.ended !== "done"),
     card(String(ran.length), `${ran.length === 1 ? "step" : "steps"} ran`),
@@ -73,6 +73,7 @@
     card(time(data.critical.time), "critical path"),
     total[1] ? card(size(total[1]), "packed") : null,
     total[0] ? card(size(total[0]), "unpacked") : null,
+    total[2] ? card(size(total[2]), "hidden in layers") : null,
     card(size(written), `written, ${count(data.written.length, "file")}`));
   $("foot").textContent = `lkbuild ${data.lkbuild}; build ${data.id}. Times are those of the record of this build, sizes those of what is in the cache.`;
 
@@ -92,6 +93,11 @@
   let measure = UNPACKED;
   let path = [];
 
+  const MEASURES = [
+    [UNPACKED, "Unpacked", "Bytes of files in the finished machine, each once"],
+    [PACKED, "Packed", "Bytes of the image; files that are compressed together share them"],
+    [HIDDEN, "Hidden", "Bytes that a layer carries and that are not in the finished machine, as a later one replaces or removes them"],
+  ];
   const area = (node) => Math.max(0, node[measure]);
   const hueAt = (root, trail) => (trail.length ? root[KIDS].indexOf(trail[0]) % HUES : 0);
 
@@ -128,6 +134,7 @@
   const aboutNode = (node) => [
     `${size(node[UNPACKED])} unpacked, ${size(node[PACKED])} packed`,
     count(node[FILES], "file"),
+    node[HIDDEN] ? `${size(node[HIDDEN])} hidden` : "",
     ...(node[ABOUT] ?? []),
   ];
   const share = (node, whole) => (area(whole) ? `${(100 * area(node) / area(whole)).toFixed(1)} %` : "");
@@ -169,8 +176,8 @@
       fill($("measure")); fill($("crumbs")); fill($("parts")); $("map-note").textContent = "";
       return;
     }
-    fill($("measure"), ...[[UNPACKED, "Unpacked"], [PACKED, "Packed"]].map(([which, text]) => make("button", {
-      type: "button", "aria-pressed": which === measure, on: { click: () => { measure = which; drawMap(); } } }, text)));
+    fill($("measure"), ...MEASURES.map(([which, text, about]) => make("button", {
+      type: "button", title: about, "aria-pressed": which === measure, on: { click: () => { measure = which; drawMap(); } } }, text)));
     const here = path.length ? path[path.length - 1] : root;
     const trail = [root, ...path];
     fill($("crumbs"), ...trail.flatMap((node, n) => [
@@ -181,7 +188,9 @@
     const map = $("map");
     const box = { x: 0, y: 0, w: map.clientWidth, h: map.clientHeight };
     const hueOf = (node) => (path.length ? hueAt(root, path) : root[KIDS].indexOf(node) % HUES);
-    fill(map, ...squarify(here[KIDS] ?? [], box).map((each) => cell(each, here, hueOf(each.node))));
+    const boxes = squarify(here[KIDS] ?? [], box);
+    fill(map, ...boxes.map((each) => cell(each, here, hueOf(each.node))));
+    if (!boxes.length) map.append(make("p", { class: "empty" }, measure === HIDDEN ? "Nothing is carried in vain here." : "There is nothing here."));
     $("map-note").textContent = [...aboutNode(here), note].filter(Boolean).join("  ·  ");
     drawParts(here, hueOf);
   };
@@ -190,16 +199,18 @@
     const kids = [...(here[KIDS] ?? [])].sort((a, b) => area(b) - area(a)).slice(0, 12);
     const rows = kids.map((node) => make("tr", {},
       make("td", { class: "name" }, node[KIDS]?.length
-        ? make("button", { type: "button", class: "link", on: { click: () => { path.push(node); drawMap(); } } }, node[NAME]) : node[NAME]),
+        ? make("button", { type: "button", class: "link", on: { click: () => { path.push(node); drawMap(); } } }, node[NAME]) : node[NAME],
+        node[ABOUT]?.length ? make("small", { class: "line", title: node[ABOUT].join("\n") }, node[ABOUT][0]) : null),
       make("td", { class: "bar-of" }, make("span", { class: "share" }, make("i", { style: { width: `${area(here) ? 100 * area(node) / area(here) : 0}%`, background: colour(`h${hueOf(node)}`) } }))),
       make("td", { class: "num" }, share(node, here)),
       make("td", { class: "num" }, size(node[UNPACKED])),
       make("td", { class: "num" }, size(node[PACKED])),
+      make("td", { class: "num" }, node[HIDDEN] ? size(node[HIDDEN]) : ""),
       make("td", { class: "num" }, String(node[FILES]))));
     const more = (here[KIDS] ?? []).length - kids.length;
-    if (more > 0) rows.push(make("tr", {}, make("td", { colspan: 6, class: "why" }, `and ${more} smaller`)));
+    if (more > 0) rows.push(make("tr", {}, make("td", { colspan: 7, class: "why" }, `and ${more} smaller`)));
     fill($("parts"),
-      make("thead", {}, make("tr", {}, ...["Part", "", "Share", "Unpacked", "Packed", "Files"].map((text, n) => make("th", { class: n > 1 ? "num" : "" }, text)))),
+      make("thead", {}, make("tr", {}, ...["Part", "", "Share", "Unpacked", "Packed", "Hidden", "Files"].map((text, n) => make("th", { class: n > 1 ? "num" : "" }, text)))),
       make("tbody", {}, ...rows));
   };
 

@@ -105,7 +105,7 @@ def _layers(part: Part, shares: Mapping[int, Portion], least: int, image: LaidIm
     found = []
     for number, start, end in zip(numbers, (0, *ends), ends, strict=False):
         share = shares[number]
-        name, about = ("made for it", ()) if number == OWN else (image.name(number), image.about(number))
+        name, about = ("added by lkbuild", ()) if number == OWN else (image.name(number), image.about(number))
         kids = _directory(share, rate, least)
         found.append(MapNode(name, share.size, end - start, share.files, share.hidden, kids, about))
     return found

@@ -41,10 +41,10 @@ class LaidImage:
         return f"layer {number} {self.layers[number].digest.short}"
 
     def about(self, number: int) -> tuple[str, ...]:
-        """Lines about a layer: what made it, its digest and where it is from."""
+        """Lines about a layer: what made it, where it is from, its digest."""
         layer = self.layers[number]
-        origin = (str(layer.digest), f"{size_words(layer.size)} packed", self.steps[number])
-        return (*filter(None, self.history[number : number + 1]), ", ".join(filter(None, origin)))
+        origin = ", ".join(filter(None, (f"{size_words(layer.size)} packed", self.steps[number])))
+        return (*filter(None, self.history[number : number + 1]), origin, str(layer.digest))
 
 
 class Images:

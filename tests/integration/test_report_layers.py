@@ -150,10 +150,10 @@ def test_layers_are_called_by_their_digests_and_what_made_them(project: Project)
         node = below(service, f"layer {number} {digest[:12]}")
         made_by = " ".join(str([e for e in HISTORY if "empty_layer" not in e][number]["created_by"]).split())
         assert node.about[0] == made_by
-        assert node.about[1].startswith(f"sha256:{digest}, ")
-        assert node.about[1].endswith("pull:docker.io/t/app:1")
-    (line,) = below(found, "init/0 init:1", "layer 0").about
-    assert line.endswith("pull:docker.io/t/init:1"), "of this image nobody says what made it"
+        assert node.about[1].endswith(" packed, pull:docker.io/t/app:1")
+        assert node.about[2] == f"sha256:{digest}"
+    origin, digest = below(found, "init/0 init:1", "layer 0").about
+    assert origin.endswith(" packed, pull:docker.io/t/init:1"), "of this image nobody says what made it"
 
 
 @pytest.mark.parametrize("which", ["layers", "conformance"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +30,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 def machine(name: str) -> BuildReport:
     """A report whose image has a service of two directories, and whose build has two steps."""
-    lib = MapNode("lib", 600, 300, 4, (MapNode(f"{name}.so", 400, 200, 1), MapNode("b.so", 200, 100, 3)))
-    web = MapNode(f"services/{name}", 900, 450, 6, (lib, MapNode("bin", 300, 150, 2)), ("layer0: 0.4 MB packed",))
-    root = MapNode("m", 1000, 550, 7, (web, MapNode("files", 100, 100, 1)))
+    gone = MapNode("old.so", 0, 0, 0, 900, (), ("removed by layer 1",))
+    lib = MapNode("lib", 600, 300, 4, 900, (MapNode(f"{name}.so", 400, 200, 1), MapNode("b.so", 200, 100, 3), gone))
+    lower = MapNode(
+        "layer 0 0123", 850, 425, 5, 900, (lib, MapNode("bin", 250, 125, 1)), (f"ADD {name} /", "0.4 MB packed")
+    )
+    upper = MapNode("layer 1 4567", 50, 25, 1, 0, (MapNode("etc", 50, 25, 1),), (f"RUN {name}", "0.1 MB packed"))
+    web = MapNode(f"services/{name}", 900, 450, 6, 900, (lower, upper))
+    root = MapNode("m", 1000, 550, 7, 900, (web, MapNode("files", 100, 100, 1)))
     first, second = replace(run("pull:a", 5, 9), kind="pull"), run(f"tree:{name}", 9, 19, "pull:a")
     made = report(name)
     record = replace(made.record, steps=(first, replace(second, worker=1)), written=())
@@ -42,17 +48,35 @@ def machine(name: str) -> BuildReport:
     )  # fmt: skip
 
 
-def shown(browser: Chrome, tmp_path: Path, made: BuildReport, width: int = 1280) -> None:
-    """Open the page, and see that nothing went wrong and nothing was asked for."""
-    path = tmp_path / "report.html"
-    path.write_text(page(made), "utf-8")
-    browser.set_window_size(width, 1400)
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    assert browser.get_log("browser") == []
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert asked == [path.as_uri()]
+class View:
+    """Pages in the browser; `check` sees that nothing went wrong in them, and that nothing was asked for."""
+
+    def __init__(self, browser: Chrome, directory: Path) -> None:
+        self._browser, self._directory, self._opened = browser, directory, list[str]()
+        browser.get_log("performance")
+
+    def __call__(self, made: BuildReport, width: int = 1280, scheme: str = "light") -> None:
+        path = self._directory / f"report{len(self._opened)}.html"
+        path.write_text(page(made), "utf-8")
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        self._browser.set_window_size(width, 1400)
+        self._browser.get(path.as_uri())
+        self._opened.append(path.as_uri())
+
+    def check(self) -> None:
+        assert self._browser.get_log("browser") == []
+        events = (json.loads(entry["message"])["message"] for entry in self._browser.get_log("performance"))
+        requests = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        asked = [each["request"]["url"] for each in requests if each["documentURL"] in self._opened]
+        assert asked == self._opened
+
+
+@pytest.fixture
+def view(browser: Chrome, tmp_path: Path) -> Iterator[View]:
+    found = View(browser, tmp_path)
+    yield found
+    found.check()
 
 
 def all_of(browser: Chrome, selector: str) -> list[WebElement]:
@@ -69,24 +93,107 @@ def cells(browser: Chrome) -> list[str]:
     return [browser.execute_script(script, label) for label in all_of(browser, "#map > .cell > .label")]
 
 
-def test_a_page_draws_and_drills_down(browser: Chrome, tmp_path: Path) -> None:
-    shown(browser, tmp_path, machine("web"))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_drills_down_from_service_to_layer_to_directory(browser: Chrome, view: View, scheme: str) -> None:
+    view(machine("web"), scheme=scheme)
     assert texts(browser, "h1") == ["web"]
     assert cells(browser) == ["services/web", "files"]
     all_of(browser, "#map > .cell.deep")[0].click()
     assert texts(browser, "#crumbs > *") == ["m", "/", "services/web"]
+    assert cells(browser) == ["layer 0 0123", "layer 1 4567"]
+    assert texts(browser, "#parts .line") == ["ADD web /", "RUN web"], "what made the layers"
+    all_of(browser, "#map > .cell.deep")[0].click()
     assert cells(browser) == ["lib", "bin"]
     all_of(browser, "#parts .link")[0].click()
-    assert texts(browser, "#parts tbody td.name") == ["web.so", "b.so"]
+    assert texts(browser, "#crumbs > *") == ["m", "/", "services/web", "/", "layer 0 0123", "/", "lib"]
+    assert cells(browser) == ["web.so", "b.so"], "what is hidden takes no room"
+    assert texts(browser, "#parts tbody td:nth-child(6)") == ["", "", "900 B"]
+    assert texts(browser, "#parts .line") == ["removed by layer 1"]
     all_of(browser, "#crumbs button")[0].click()
     assert texts(browser, "#crumbs > *") == ["m"]
-    packed = all_of(browser, "#measure button")[1]
-    packed.click()
+    all_of(browser, "#measure button")[1].click()
     assert texts(browser, "#parts tbody tr:first-child td")[2] == "81.8 %"
 
 
-def test_parts_have_the_areas_of_their_bytes_and_none_overlaps(browser: Chrome, tmp_path: Path) -> None:
-    shown(browser, tmp_path, machine("web"), 800)
+def test_what_is_hidden_has_a_map_of_its_own(browser: Chrome, view: View) -> None:
+    view(machine("web"))
+    all_of(browser, "#measure button")[2].click()
+    assert cells(browser) == ["services/web"]
+    for names in (["layer 0 0123"], ["lib"], ["old.so"]):
+        all_of(browser, "#map > .cell.deep")[0].click()
+        assert cells(browser) == names
+    all_of(browser, "#crumbs button")[1].click()
+    all_of(browser, "#parts .link")[1].click()
+    assert texts(browser, "#crumbs > *")[-1] == "layer 1 4567"
+    assert texts(browser, "#map .empty") == ["Nothing is carried in vain here."]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(browser: Chrome, view: View, scheme: str) -> None:
+    """A contrast of 3 at least, which WCAG 2.2 asks of large text (1.4.3); 4.5 where people read sentences."""
+    view(machine("web"), scheme=scheme)
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (_luminance(ground) < 0.2) == (scheme == "dark")
+    for selector, least in (
+        ("h1", 4.5),
+        (".about", 4.5),
+        ("#parts td", 4.5),
+        (".card span", 4.5),
+        (".cell", 3.0),
+        (".bar", 3.0),
+    ):
+        for element in all_of(browser, selector):
+            ink, paper = browser.execute_script(_COLOURS, element)
+            light, dark = sorted((_luminance(ink), _luminance(paper)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= least, (selector, element.text, ink, paper)
+
+
+_COLOURS = """
+let behind = arguments[0];
+const clear = (element) => getComputedStyle(element).backgroundColor === "rgba(0, 0, 0, 0)";
+while (behind.parentElement && clear(behind)) behind = behind.parentElement;
+return [getComputedStyle(arguments[0]).color, getComputedStyle(behind).backgroundColor];
+"""
+
+
+def _luminance(colour: str) -> float:
+    """Of `rgb(…)` (WCAG 2.2, relative luminance)."""
+    parts = (int(part) / 255 for part in re.findall(r"[0-9]+", colour)[:3])
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def fleet(count: int) -> BuildReport:
+    """A report of so many machines, the last of which nobody knows any more."""
+    made = machine("web")
+    one = made.machines[0]
+    assert one.map is not None
+    named = [
+        replace(one, map=replace(one.map, name=f"m{n:02}"), record=replace(one.record, name=f"m{n:02}"))
+        for n in range(count)
+    ]
+    named[-1] = replace(named[-1], map=None, note="gone")
+    return replace(made, machines=tuple(named))
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_of_many_machines_each_is_a_part(browser: Chrome, view: View, width: int) -> None:
+    view(fleet(20), width)
+    assert texts(browser, "h1") == ["m00, m01, m02 and 17 more"]
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert texts(browser, "#crumbs > *") == ["19 machines"]
+    assert sorted(cells(browser)) == [f"m{n:02}" for n in range(19)]
+    assert sorted(texts(browser, "#parts tbody td.name")) == [f"m{n:02}" for n in range(19)], "all of them are told"
+    assert "m19: gone" in texts(browser, "#map-note")[0]
+    all_of(browser, "#parts .link")[4].click()
+    assert cells(browser) == ["services/web", "files"]
+    assert len({cell.value_of_css_property("background-color") for cell in all_of(browser, "#map > .cell")}) == 2
+    all_of(browser, "#map > .cell.deep")[0].click()
+    assert texts(browser, "#crumbs > *")[::2] == ["19 machines", "m04", "services/web"]
+
+
+def test_parts_have_the_areas_of_their_bytes_and_none_overlaps(browser: Chrome, view: View) -> None:
+    view(machine("web"), 800)
     boxes = [element.rect for element in all_of(browser, "#map > .cell")]
     assert boxes[0]["width"] * boxes[0]["height"] == pytest.approx(9 * boxes[1]["width"] * boxes[1]["height"], rel=0.05)
     for one in boxes:
@@ -97,13 +204,13 @@ def test_parts_have_the_areas_of_their_bytes_and_none_overlaps(browser: Chrome, 
 
 
 @pytest.mark.parametrize("width", [1280, 800])
-def test_nothing_is_wider_than_the_page(browser: Chrome, tmp_path: Path, width: int) -> None:
-    shown(browser, tmp_path, machine("a-service-with-a-name-that-is-" + "very-" * 30 + "long"), width)
+def test_nothing_is_wider_than_the_page(browser: Chrome, view: View, width: int) -> None:
+    view(machine("a-service-with-a-name-that-is-" + "very-" * 30 + "long"), width)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_timeline_zooms_and_steps_are_sorted(browser: Chrome, tmp_path: Path) -> None:
-    shown(browser, tmp_path, machine("web"))
+def test_the_timeline_zooms_and_steps_are_sorted(browser: Chrome, view: View) -> None:
+    view(machine("web"))
     bars = {bar.text: bar.rect["width"] for bar in all_of(browser, ".bar")}
     assert set(texts(browser, ".bar.critical")) == {"pull:a", "tree:web"}
     all_of(browser, "#timeline")[0].send_keys("+", Keys.ARROW_LEFT)
@@ -119,8 +226,8 @@ def test_the_timeline_zooms_and_steps_are_sorted(browser: Chrome, tmp_path: Path
     assert texts(browser, names) == ["pull:a"]
 
 
-def test_what_is_pointed_at_is_told(browser: Chrome, tmp_path: Path) -> None:
-    shown(browser, tmp_path, machine("web"))
+def test_what_is_pointed_at_is_told(browser: Chrome, view: View) -> None:
+    view(machine("web"))
     browser.execute_script(
         "const bar = document.querySelector('.bar.critical');"
         "bar.dispatchEvent(new MouseEvent('mousemove', {clientX: 200, clientY: 300}))"
@@ -134,8 +241,8 @@ def test_what_is_pointed_at_is_told(browser: Chrome, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", [HOSTILE, "<img src=x onerror=\"document.title='owned'\">", "&lt;b&gt;", "${1}{{data}}"]
 )
-def test_hostile_names_do_nothing(browser: Chrome, tmp_path: Path, name: str) -> None:
-    shown(browser, tmp_path, machine(name))
+def test_hostile_names_do_nothing(browser: Chrome, view: View, name: str) -> None:
+    view(machine(name))
     all_of(browser, "#map > .cell.deep")[0].click()
     assert browser.title != "owned"
     assert all_of(browser, "img, iframe, b b, main script, section script") == []
@@ -143,10 +250,10 @@ def test_hostile_names_do_nothing(browser: Chrome, tmp_path: Path, name: str) ->
     assert json.loads(told) == name
 
 
-def test_a_build_of_nothing_is_told(browser: Chrome, tmp_path: Path) -> None:
+def test_a_build_of_nothing_is_told(browser: Chrome, view: View) -> None:
     made = report("web")
     empty = replace(made.record, steps=(), written=())
-    shown(browser, tmp_path, replace(made, record=empty, machines=(replace(made.machines[0], map=None, note="gone"),),
+    view(replace(made, record=empty, machines=(replace(made.machines[0], map=None, note="gone"),),
                                      critical=replace(made.critical, steps=(), time=0)))  # fmt: skip
     assert texts(browser, "#map .empty") == ["gone"]
     assert "everything was in the cache" in texts(browser, "#timeline")[0]

@@ -59,9 +59,10 @@
 
   const ended = { done: "done", failed: "failed", interrupted: "interrupted", broke: "broke off" };
   const names = data.machines.map((machine) => machine.name);
-  $("title").textContent = names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
+  const listed = (texts, most) => texts.slice(0, most).join(", ") + (texts.length > most ? ` and ${texts.length - most} more` : "");
+  $("title").textContent = listed(names, 3);
   const asked = data.request.filter(([name, values]) => name !== "machines" && values.length).map(([name, values]) => `${name}=${values.join(",")}`);
-  $("about").textContent = [data.date, data.machines.flatMap((m) => m.files).slice(0, 6).join(", "), asked.join(" ")].filter(Boolean).join("  ·  ");
+  $("about").textContent = [data.date, listed(data.machines.flatMap((m) => m.files), 3), asked.join(" ")].filter(Boolean).join("  ·  ");
   const ran = data.steps.filter((step) => step.how === "ran");
   const card = (value, about, bad = false) => make("div", { class: "card" }, make("b", { class: bad ? "bad" : "" }, value), make("span", {}, about));
   const written = data.written.reduce((sum, file) => sum + file.bytes, 0);
@@ -89,17 +90,28 @@
 
   /* -- the map ---------------------------------------------------------------------------------------------------- */
 
-  let machine = Math.max(0, data.machines.findIndex((m) => m.map));
+  /* Of one machine the map is about that, of several the machines are its parts. */
+  const mapped = data.machines.filter((m) => m.map);
+  const several = data.machines.length > 1;
+  const added = (which) => mapped.reduce((sum, m) => sum + m.map[which], 0);
+  const together = () => [count(mapped.length, "machine"), added(UNPACKED), added(PACKED), added(FILES), added(HIDDEN), mapped.map((m) => m.map), []];
+  const root = several && mapped.length ? together() : mapped[0]?.map;
+  const notes = data.machines.filter((m) => m.note).map((m) => (several ? `${m.name}: ${m.note}` : m.note));
   let measure = UNPACKED;
   let path = [];
 
+  const PARTS = 12, MACHINES = 100;
   const MEASURES = [
     [UNPACKED, "Unpacked", "Bytes of files in the finished machine, each once"],
     [PACKED, "Packed", "Bytes of the image; files that are compressed together share them"],
     [HIDDEN, "Hidden", "Bytes that a layer carries and that are not in the finished machine, as a later one replaces or removes them"],
   ];
   const area = (node) => Math.max(0, node[measure]);
-  const hueAt = (root, trail) => (trail.length ? root[KIDS].indexOf(trail[0]) % HUES : 0);
+  const hueOf = (node) => {
+    const trail = [root, ...path, node];
+    const at = several && trail.length > 2 ? 2 : 1;
+    return Math.max(0, trail[at - 1][KIDS].indexOf(trail[at])) % HUES;
+  };
 
   /* Squarified treemap (Bruls, Huizing, van Wijk 2000): rows along the shorter side, as square as can be. */
   const squarify = (nodes, box) => {
@@ -167,12 +179,8 @@
   };
 
   const drawMap = () => {
-    const root = data.machines[machine]?.map;
-    const note = data.machines[machine]?.note ?? "";
-    fill($("machines"), ...(data.machines.length > 1 ? data.machines.map((m, n) => make("button", {
-      type: "button", "aria-pressed": n === machine, on: { click: () => { machine = n; path = []; drawMap(); } } }, m.name)) : []));
     if (!root) {
-      fill($("map"), make("p", { class: "empty" }, note || "Nothing is known of what is in the image."));
+      fill($("map"), make("p", { class: "empty" }, notes.join("\n") || "Nothing is known of what is in the image."));
       fill($("measure")); fill($("crumbs")); fill($("parts")); $("map-note").textContent = "";
       return;
     }
@@ -187,16 +195,15 @@
     ].filter(Boolean)));
     const map = $("map");
     const box = { x: 0, y: 0, w: map.clientWidth, h: map.clientHeight };
-    const hueOf = (node) => (path.length ? hueAt(root, path) : root[KIDS].indexOf(node) % HUES);
     const boxes = squarify(here[KIDS] ?? [], box);
     fill(map, ...boxes.map((each) => cell(each, here, hueOf(each.node))));
     if (!boxes.length) map.append(make("p", { class: "empty" }, measure === HIDDEN ? "Nothing is carried in vain here." : "There is nothing here."));
-    $("map-note").textContent = [...aboutNode(here), note].filter(Boolean).join("  ·  ");
-    drawParts(here, hueOf);
+    $("map-note").textContent = [...aboutNode(here), ...(path.length ? [] : notes)].filter(Boolean).join("  ·  ");
+    drawParts(here);
   };
 
-  const drawParts = (here, hueOf) => {
-    const kids = [...(here[KIDS] ?? [])].sort((a, b) => area(b) - area(a)).slice(0, 12);
+  const drawParts = (here) => {
+    const kids = [...(here[KIDS] ?? [])].sort((a, b) => area(b) - area(a)).slice(0, several && !path.length ? MACHINES : PARTS);
     const rows = kids.map((node) => make("tr", {},
       make("td", { class: "name" }, node[KIDS]?.length
         ? make("button", { type: "button", class: "link", on: { click: () => { path.push(node); drawMap(); } } }, node[NAME]) : node[NAME],
@@ -342,7 +349,8 @@
         class: style === "num" ? "num" : "", "aria-sort": key === order ? (down ? "descending" : "ascending") : "none" },
       make("button", { type: "button", on: { click: () => { down = key === order ? !down : style === "num"; order = key; drawSteps(); } } },
         key === order ? `${text} ${down ? "↓" : "↑"}` : text))))),
-      make("tbody", {}, ...found.map((row) => make("tr", {}, ...COLUMNS.map(([, , cells, style]) => make("td", { class: style }, ...cells(row)))))));
+      make("tbody", {}, ...found.map((row) => make("tr", {}, ...COLUMNS.map(([key, , cells, style]) => make("td", { class: style },
+        ...(key === "reason" ? [make("div", { class: "some", title: row.reason }, row.reason)] : cells(row))))))));
   };
   $("filter").addEventListener("input", drawSteps);
 

@@ -32,7 +32,7 @@ MAX_MANIFEST = 4 << 20
 """The most bytes a manifest or an index may have; registries hold to the same bound (distribution-spec)."""
 MAX_CONFIG = 8 << 20
 """The most bytes an image config may have."""
-_MAX_LINE = 400
+MAX_LINE = 400
 """Of what made a layer, so many characters are kept."""
 
 _LAYER = re.compile(
@@ -293,7 +293,7 @@ def layer_history(config_json: bytes, layers: int) -> tuple[str, ...]:
         ]
     except ImageError:
         return ()
-    return tuple(line[:_MAX_LINE] for line in lines) if len(lines) == layers and any(lines) else ()
+    return tuple(line[:MAX_LINE] for line in lines) if len(lines) == layers and any(lines) else ()
 
 
 def _config_fields(config_json: bytes) -> Fields:

@@ -73,7 +73,8 @@ def image_map(name: str, state: State, reader: LayerReader) -> MapNode:
     for part, index, paths in zip(found, rows, there, strict=True):
         image = images.of(part)
         shares = portions(index, paths, image.laid if image else None)
-        nodes = _layers(part, shares, least, image) if image and image.laid else [_segment(part, shares, least, image)]
+        note = image.note if image else images.elsewhere(part)
+        nodes = _layers(part, shares, least, image) if image and image.laid else [_segment(part, shares, least, note)]
         group = f"{part.group} {image.title}" if image and part.group.startswith("init/") else part.group
         groups.setdefault(group, []).extend(nodes)
     return _sum(name, (_sum(group, members) for group, members in groups.items()))
@@ -111,11 +112,11 @@ def _layers(part: Part, shares: Mapping[int, Portion], least: int, image: LaidIm
     return found
 
 
-def _segment(part: Part, shares: Mapping[int, Portion], least: int, image: LaidImage | None) -> MapNode:
+def _segment(part: Part, shares: Mapping[int, Portion], least: int, note: str) -> MapNode:
     """A node for a segment as a whole."""
     share = shares.get(OWN, Portion())
     kids = _directory(share, part.segment.size / share.laid if share.laid else 0.0, least)
-    about = (image.note,) if image and image.note else ()
+    about = (note,) if note else ()
     return MapNode(part.step, share.size, part.segment.size, share.files, share.hidden, kids, about)
 
 

@@ -11,7 +11,8 @@ from lkbuild.engine.parts import Part
 from lkbuild.engine.report import size_words
 from lkbuild.errors import LkbuildError
 from lkbuild.frozen import frozen
-from lkbuild.oci.image import layer_history
+from lkbuild.oci.image import MAX_LINE, layer_history
+from lkbuild.plan.recorded import RecordedStep
 from lkbuild.report.layers import LayerReader
 from lkbuild.report.portions import Laid
 from lkbuild.store import Blob
@@ -63,8 +64,7 @@ class Images:
 
     def of(self, part: Part) -> LaidImage | None:
         """The image that a segment is made of; None where it is made of something else, or nobody knows any more."""
-        key = self._state.get(part.step)
-        step = None if key is None else recorded_step(self._store, key)
+        step = self._step(part)
         if step is None or step.kind != "tree":
             return None
         layers = _layers({each.role: Blob(each.digest, each.size) for each in step.inputs})
@@ -74,6 +74,17 @@ class Images:
             return LaidImage(layers, steps, history, Laid(view, self._reader.read(layers)))
         except LkbuildError as error:
             return LaidImage(layers, steps, history, None, f"not told by layer: {error.message}")
+
+    def elsewhere(self, part: Part) -> str:
+        """A line about a container whose image stands with another one that has the same; else nothing."""
+        step = self._step(part)
+        root = str(step.params.get("root", "")) if step and step.kind == "bundle" else ""
+        place = root.removeprefix("containers/").rpartition("/")[0]
+        return f"its image is counted with {place}" if place and place != part.group else ""
+
+    def _step(self, part: Part) -> RecordedStep | None:
+        key = self._state.get(part.step)
+        return None if key is None else recorded_step(self._store, key)
 
     def _brought(self, layers: tuple[Blob, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """For each layer the step that brought it, and what made it."""
@@ -87,7 +98,7 @@ class Images:
         step, result = recorded_step(self._store, key), self._store.recorded(key)
         told = step.unkeyed.get("history") if step else None
         if isinstance(told, list) and len(told) == count:
-            return tuple(map(str, told))
+            return tuple(str(line)[:MAX_LINE] for line in told)
         config = dict(result.outputs).get("config") if result else None
         return layer_history(self._store.read(config.digest), count) if config and self._store.has(config) else ()
 

@@ -57,7 +57,7 @@ def test_a_report_of_a_build_has_its_steps_and_its_image(project: Project) -> No
     assert {Path(path).name for path, _ in machine.outputs} == OUTPUTS
     assert found.critical.steps[-1] == "initrd:machine"
     web = next(kid for kid in machine.map.kids if kid.name == "services/web")
-    assert any("layer0" in line for kid in web.kids for line in kid.about)
+    assert any(kid.name.startswith("layer 0 ") and "package:web" in kid.about[0] for kid in web.kids)
     project.edit("machine.yml", "contents: hello", "contents: changed")
     made(project)
     found = build_report(find_build(HistoryFiles(project.cache), files, None, print), files, project.cache, print)

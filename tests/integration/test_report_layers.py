@@ -156,6 +156,12 @@ def test_layers_are_called_by_their_digests_and_what_made_them(project: Project)
     assert origin.endswith(" packed, pull:docker.io/t/init:1"), "of this image nobody says what made it"
 
 
+def test_an_image_of_two_containers_is_counted_once(project: Project) -> None:
+    found = mapped(project)
+    assert below(found, "services/again").about == ("its image is counted with services/app",)
+    assert below(found, "services/app", "bundle:services/app").about == ()
+
+
 @pytest.mark.parametrize("which", ["layers", "conformance"])
 def test_the_map_adds_up_to_what_tar_unpacks(project: Project, tmp_path: Path, which: str) -> None:
     if which == "conformance":

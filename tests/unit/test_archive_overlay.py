@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lkbuild.archive.entry import Entry
 from lkbuild.archive.index import Index, IndexEntry, parse_index
-from lkbuild.archive.overlay import Fixup, check, check_indexes
+from lkbuild.archive.overlay import Fixup, check, check_indexes, standing
 from lkbuild.archive.sink import CpioSink
 from lkbuild.errors import ArchiveError
 
@@ -191,6 +191,15 @@ def test_what_is_not_refused_is_what_a_tar_says(segments: list[list[IndexEntry]]
             assert have[path]["kind"] == "dir"
         else:
             assert have.get(path) == want.get(path), path
+    there = standing([(f"s{n}", rows) for n, rows in enumerate(segments)])
+    kept = (
+        entry_of(r, f"{number}/{r.group}" if r.group else f"{number}.{at}").get("sha256")
+        for number, rows in enumerate(segments)
+        for at, r in enumerate(rows)
+        if r.path in there[number]
+    )
+    others = (entry for entry in have.values() if entry["kind"] != "dir")
+    assert sorted(map(str, kept)) == sorted(str(entry.get("sha256")) for entry in others)
 
 
 def sound(prefix: str, rows: list[IndexEntry]) -> bytes | None:

@@ -56,6 +56,8 @@ ROOT = Rootfs(("a", "b"))
 CASES: list[tuple[str, Made, Made, list[tuple[str, str, str]]]] = [
     ("a tag that means another image", made("pull", pull(A, B)), made("pull", pull(A, C)),
      [("layers of docker.io/library/nginx:1", f"{A}, {B}", f"{A}, {C}")]),
+    ("and says what made its layers", made("pull", pull(A)), made("pull", replace(pull(C), history=("RUN b",))),
+     [("layers of docker.io/library/nginx:1", f"{A}", f"{C}")]),
     ("a package's version", made("deb", deb("1.0-1", A)), made("deb", deb("1.1-1", B)),
      [("package", "nginx_1.0-1_amd64.deb", "nginx_1.1-1_amd64.deb")]),
     ("the same package from elsewhere", made("deb", deb("1", A)), made("deb", replace(deb("1", A), uri="y")), []),

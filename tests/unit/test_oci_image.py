@@ -28,6 +28,7 @@ from lkbuild.oci.image import (
     RunConfig,
     check_layer,
     choose,
+    layer_history,
     parse_manifest,
 )
 
@@ -332,3 +333,30 @@ def test_image_config() -> None:
     with pytest.raises(ImageError, match="diff_ids: not a digest"):
         ImageConfig.from_config(raw({"rootfs": {"diff_ids": ["x"]}}))
     assert ImageConfig.from_config(b"{}").platform.unknown
+
+
+RUN: dict[str, object] = {"created_by": "RUN  a \\\n\t&& b"}
+
+
+@pytest.mark.parametrize(
+    ("history", "layers", "lines"),
+    [
+        ([RUN, {"created_by": "ENV A=1", "empty_layer": True}, {"created_by": "COPY"}], 2, ("RUN a \\ && b", "COPY")),
+        ([RUN, {"comment": "imported"}], 2, ("RUN a \\ && b", "")),  # nobody has to say
+        ([{"created_by": "x" * 5000}], 1, ("x" * 400,)),
+        ([{}], 1, ()),  # of no layer anything is said
+        ([RUN], 2, ()),  # which of them?
+        ([RUN, RUN], 1, ()),
+        (None, 1, ()),
+        ("RUN", 1, ()),
+        (["RUN"], 1, ()),
+        ([{"created_by": 5}], 1, ()),
+        ([{"created_by": "RUN", "empty_layer": "yes"}], 1, ()),
+    ],
+)
+def test_what_made_layers_is_told_where_it_is_clear(history: object, layers: int, lines: tuple[str, ...]) -> None:
+    assert layer_history(json.dumps({"history": history}).encode(), layers) == lines
+
+
+def test_what_made_layers_is_no_error_whatever_the_config_is() -> None:
+    assert layer_history(b"[", 1) == layer_history(b"{}", 1) == ()

@@ -40,6 +40,14 @@ def test_a_pull_is_written_down_with_where_it_is_fetched_from() -> None:
     assert step.params.reference == PULL.reference, "which comparing does not tell"
 
 
+def test_what_made_its_layers_is_written_down_with_a_pull_and_changes_no_key() -> None:
+    told = dataclasses.replace(PULL, history=("RUN a", ""))
+    recorded, plain = (RecordedStep.of(Step("pull:nginx", "pull", params), {}) for params in (told, PULL))
+    assert recorded.key == plain.key
+    step = RecordedStep.decode(recorded.encode()).step()
+    assert step.params.history == ("RUN a", "")
+
+
 def test_what_enters_no_key_is_one_level_down() -> None:
     """`RecordedStep` looks for `compare=False` among the fields of params themselves, and nowhere below."""
 

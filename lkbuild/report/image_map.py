@@ -75,7 +75,7 @@ def image_map(name: str, state: State, reader: LayerReader) -> MapNode:
         shares = portions(index, paths, image.laid if image else None)
         note = image.note if image else images.elsewhere(part)
         nodes = _layers(part, shares, least, image) if image and image.laid else [_segment(part, shares, least, note)]
-        group = f"{part.group} {image.title}" if image and part.group.startswith("init/") else part.group
+        group = f"{part.group} {image.title}".rstrip() if image and part.group.startswith("init/") else part.group
         groups.setdefault(group, []).extend(nodes)
     return _sum(name, (_sum(group, members) for group, members in groups.items()))
 

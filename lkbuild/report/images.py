@@ -57,10 +57,10 @@ class Images:
         self._bringers: dict[tuple[Blob, ...], str] = {}
         for name, key in state.items():
             result = reader.store.recorded(key)
-            if result is not None:
-                self._bringers.setdefault(_layers(dict(result.outputs)), name)
-                for _, blob in result.outputs:
-                    self.makers.setdefault(blob, name)
+            outputs = result.outputs if result else ()
+            self._bringers.setdefault(_layers(dict(outputs)), name)
+            for _, blob in outputs:
+                self.makers.setdefault(blob, name)
 
     def of(self, part: Part) -> LaidImage | None:
         """The image that a segment is made of; None where it is made of something else, or nobody knows any more."""
@@ -89,7 +89,7 @@ class Images:
     def _brought(self, layers: tuple[Blob, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """For each layer the step that brought it, and what made it."""
         bringer = self._bringers.get(layers)
-        if bringer is None:
+        if bringer is None or not layers:
             return tuple(self.makers.get(layer, "") for layer in layers), ()
         return (bringer,) * len(layers), self._history(self._state[bringer], len(layers))
 

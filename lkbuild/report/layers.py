@@ -14,8 +14,8 @@ from lkbuild.frozen import frozen
 from lkbuild.store import Blob, Store
 
 _WHITEOUT, _OPAQUE = b".wh.", b".wh..wh..opq"
-_KEPT = 300_000
-"""How many files the images that are remembered may have together: some 100 MB."""
+_KEPT = 100_000
+"""How many files the images that are remembered may have together: some 40 MB."""
 
 
 class Place(NamedTuple):
@@ -58,7 +58,7 @@ class Layered:
         above = {b"/".join(parts[:end]) for end in range(len(parts) + 1)}
         by = (n for n, gone in enumerate(self.removed) if n > place.layer and not gone.isdisjoint(above))
         number = next(by, None)
-        return "removed by a higher layer" if number is None else f"removed by layer {number}"
+        return "replaced or removed later" if number is None else f"removed by layer {number}"
 
 
 def layered(layers: Sequence[LayerSource]) -> Layered:

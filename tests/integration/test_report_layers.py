@@ -20,7 +20,7 @@ from tests.integration.test_report import made
 from tests.support.layouts import Layout, layer
 
 SPEC = """\
-init: [t/init:1, t/more:1]
+init: [t/init:1, t/more:1, t/none:1]
 services:
   - {name: app, image: "t/app:1"}
   - {name: again, image: "t/app:1"}
@@ -74,6 +74,7 @@ def project(tmp_path: Path) -> Project:
     layout.add_document("t/app:1", layers, document)
     layout.add("t/init:1", [layer([("sbin/init", b"i" * 400), ("etc/issue", b"i" * 30), ("boot/kernel", b"k" * 90)])])
     layout.add("t/more:1", [layer([("etc/issue", b"m" * 35)])])
+    layout.add("t/none:1", [])
     (tmp_path / "machine.yml").write_text(SPEC)
     return Project(tmp_path, tmp_path / "cache", tmp_path / "out")
 
@@ -190,6 +191,11 @@ def test_in_an_initrd_boot_is_hidden_and_a_later_init_replaces(project: Project)
     total = (project.out / "machine-initrd.img").stat().st_size
     assert found.packed == sum(kid.packed for kid in found.kids)
     assert 0.8 * total < found.packed <= total
+
+
+def test_an_image_without_layers_has_what_it_is_given(project: Project) -> None:
+    (own,) = below(mapped(project), "init/2").kids
+    assert (own.name, own.unpacked, own.files) == ("added by lkbuild", 160, 3)
 
 
 def test_layers_that_are_gone_leave_a_map_by_segment(project: Project) -> None:

@@ -351,6 +351,7 @@ RUN: dict[str, object] = {"created_by": "RUN  a \\\n\t&& b"}
         ("RUN", 1, ()),
         (["RUN"], 1, ()),
         ([{"created_by": 5}], 1, ()),
+        ([{"created_by": "\ud800"}], 1, ()),  # which no record could hold
         ([{"created_by": "RUN", "empty_layer": "yes"}], 1, ()),
     ],
 )

@@ -5,6 +5,8 @@ Every error says what was found and what was wanted; `hint` says what to do.  On
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lkbuild.frozen import frozen, ordered
 
 
@@ -48,11 +50,17 @@ class Problem:
 
 
 class SpecError(LkbuildError):
-    """A spec, build.yml or lock file is wrong.  Holds every problem found, sorted by place."""
+    """A spec, build.yml or lock file is wrong.  Holds every problem found, by place unless they are `in_order`."""
 
-    def __init__(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (p.origin, p.message, p.hint or "")))
+    def __init__(self, problems: list[Problem] | tuple[Problem, ...], in_order: bool = False) -> None:
+        by_place = problems if in_order else sorted(problems, key=lambda p: (p.origin, p.message, p.hint or ""))
+        self.problems = tuple(by_place)
         super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def joined(cls, errors: Iterable[SpecError]) -> SpecError:
+        """The problems of several, in the order of the errors, each once."""
+        return cls(tuple(dict.fromkeys(problem for error in errors for problem in error.problems)), in_order=True)
 
 
 class UsageError(LkbuildError):

@@ -28,6 +28,8 @@ def work(given: Given, show: Show) -> int:
     for name in answer.deleted:
         show(Said(f"{name} is no longer there"))
     for each in answer.affected:
+        if each.unreadable:
+            show(Said(f"{each.spec} cannot be read, and counts as affected: {each.unreadable}"))
         show(Told(each.spec))
         for reason in each.reasons if said.get("why") == "yes" else ():
             show(Told(f"  {reason}"))

@@ -123,7 +123,12 @@ def help_text(command: Command) -> str:
 BUILD_FLAGS = (
     *flags_of(BUILD_OPTIONS),
     Flag(("jobs", "n", "j"), "jobs", "steps carried out at once; as many as there are processors", "N"),
-    Flag(("keep-going", "continue", "k"), "keep_going", "after a failure, do what does not depend on it", bare="yes"),
+    Flag(
+        ("keep-going", "continue", "k"),
+        "keep_going",
+        "after a failure, do what does not depend on it; of specs, build those that can be",
+        bare="yes",
+    ),
     Flag(("o",), "o", "write the one output to this file; - is standard output", "FILE"),
     Flag(("no-sbom",), "sbom", "the same as --sbom no, as `linuxkit` has it", bare="no", off="spdx"),
     Flag(("no-provenance",), "provenance", "the same as --provenance=no", bare="no", off="yes"),

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from lkbuild.trust.private import PrivateKey
 
 
-def prepare(options: BuildOptions, listen: Listener) -> Prepared:
+def prepare(options: BuildOptions, listen: Listener, going_on: bool = False) -> Prepared:
     """See lkbuild.engine.prepare.prepare; the registry as the environment says."""
     from lkbuild.engine import prepare as preparing
 
-    return preparing.prepare(options, listen, registry())
+    return preparing.prepare(options, listen, registry(), going_on=going_on)
 
 
 def registry() -> Source:

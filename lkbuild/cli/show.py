@@ -11,9 +11,19 @@ from typing import TextIO
 
 from lkbuild.engine.arguments import Manner
 from lkbuild.engine.events import Progressed, Said
-from lkbuild.engine.report import Broke, Failed, Interrupted, Report, Skipped, json_line, words
+from lkbuild.engine.report import (
+    Broke,
+    Failed,
+    Interrupted,
+    Refused,
+    Report,
+    Skipped,
+    Unbuilt,
+    json_line,
+    words,
+)
 
-_WRONG = (Said, Failed, Broke, Skipped, Interrupted)
+_WRONG = (Said, Failed, Refused, Broke, Skipped, Unbuilt, Interrupted)
 """What goes to standard error."""
 
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from lkbuild.engine.refusing import brief
 from lkbuild.engine.specs import expand, specs_near
-from lkbuild.errors import LkbuildError, SpecError, UsageError
+from lkbuild.errors import LkbuildError, UsageError
 from lkbuild.frozen import frozen
 from lkbuild.lock import lock_path
 from lkbuild.sources.git import Repository
@@ -26,10 +27,14 @@ Files = tuple[Path, ...]
 
 @frozen
 class Affected:
-    """A machine that a change reaches: its spec files, as they were named, and why."""
+    """A machine that a change reaches: its spec files, as they were named, and why.
+
+    `unreadable`: why its spec cannot be read, in a line; such a one counts as reached.
+    """
 
     files: tuple[str, ...]
     reasons: tuple[str, ...]
+    unreadable: str = ""
 
     @property
     def spec(self) -> str:
@@ -67,9 +72,14 @@ def affected(question: Question, base: Path) -> Answer:
     everyone = list(_everyones(question, base, changes))
     found = []
     for files in machines:
-        reasons = everyone or list(dict.fromkeys(_reasons(files, changes)))
+        unreadable = ""
+        try:
+            reasons = everyone or list(dict.fromkeys(_reasons(files, load(files), changes)))
+        except LkbuildError as error:
+            unreadable = brief(error)
+            reasons = [f"it cannot be read: {unreadable}"]
         if reasons:
-            found.append(Affected(tuple(map(os.fspath, files)), tuple(reasons)))
+            found.append(Affected(tuple(map(os.fspath, files)), tuple(reasons), unreadable))
     return Answer(tuple(found), tuple(deleted))
 
 
@@ -150,12 +160,8 @@ def _everyones(question: Question, base: Path, changes: _Changes) -> Iterator[st
             yield f"images: {path}"
 
 
-def _reasons(files: Files, changes: _Changes) -> Iterator[str]:
-    try:
-        now = load(files)
-    except SpecError as error:
-        yield f"it cannot be read: {error.problems[0]}"
-        return
+def _reasons(files: Files, now: Spec, changes: _Changes) -> Iterator[str]:
+    """Why a spec is reached, which reads `now` as it does."""
     yield from _spec_changes(files, now, changes)
     for path in changes.below(lock_path(files[0])):
         yield f"its lock: {path}"

@@ -93,6 +93,11 @@ class Order:
     rest: tuple[Word, ...] = ()
     fresh: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def several(self) -> bool:
+        """Whether more than one machine was asked for."""
+        return len(self.options.machines) + len({machine for _, machine in self.fresh}) > 1
+
     def only(self, machines: Iterable[tuple[Path, ...]]) -> Order:
         """The same for some of the machines."""
         return replace(self, options=replace(self.options, machines=tuple(machines)))

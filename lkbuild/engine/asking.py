@@ -15,6 +15,7 @@ from lkbuild.engine.building import EVERYTHING, skip_fresh, store_writing
 from lkbuild.engine.events import Event, Told
 from lkbuild.engine.forecast import forecast
 from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.refusing import code, reports
 from lkbuild.engine.report import Report
 from lkbuild.engine.running import unknown
 from lkbuild.engine.session import Session
@@ -31,14 +32,19 @@ Tell = Callable[[Report], None]
 
 @contextmanager
 def prepared_for(order: Order, preparing: Preparing, tell: Tell) -> Iterator[Prepared]:
-    """The build that the order asks for, prepared; of what happens meanwhile only what takes long is told."""
+    """The build that the order asks for, prepared; of what happens meanwhile only what takes long is told.
+
+    Machines that cannot be prepared are left out where others can, and that is told.
+    """
 
     def listen(event: Event) -> None:
         if isinstance(event, Told):
             tell(event)
 
-    prepared = preparing(order.options, listen)
+    prepared = preparing(order.options, listen, order.several)
     try:
+        for report in reports(prepared.refused):
+            tell(report)
         yield prepared
     finally:
         prepared.close()
@@ -52,11 +58,11 @@ def why(order: Order, tasks: Sequence[str], preparing: Preparing, tell: Tell) ->
     with prepared_for(order, preparing, tell) as prepared:
         session = prepared.session
         ours = build_tasks(session, session.graph.outputs, store_writing())
-        asking = Why(session, order.options)
+        asking = Why(session, order.only(prepared.machines).options)
         outputs = {output.name: output for output in session.graph.outputs}
         for name in _named(tasks or EVERYTHING, ours, outputs):
             tell(_explained(name, asking, ours, outputs))
-    return 0
+        return code(prepared.refused)
 
 
 def plan(order: Order, jobs: int, preparing: Preparing, tell: Tell) -> int:
@@ -64,7 +70,8 @@ def plan(order: Order, jobs: int, preparing: Preparing, tell: Tell) -> int:
     left = skip_fresh(order, tell, time.monotonic())
     if left.options.machines:
         with prepared_for(left, preparing, tell) as prepared:
-            tell(forecast(prepared.session, left.options, jobs))
+            tell(forecast(prepared.session, left.only(prepared.machines).options, jobs))
+            return code(prepared.refused)
     return 0
 
 

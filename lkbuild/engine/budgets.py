@@ -44,13 +44,16 @@ class Budgets:
         self._steps = {step.name: step for step in graph.steps}
         self._outputs = [output for output in graph.outputs if output.budget is not None]
 
-    def problems(self, results: Results, made: str | None = None) -> list[Problem]:
-        """What is more than its budget of all that is known; where a step is `made`, of what is written from it."""
+    def problems(self, results: Results, made: str | None = None) -> list[tuple[str, Problem]]:
+        """What is more than its budget of all that is known; where a step is `made`, of what is written from it.
+
+        Each with its machine.
+        """
         if not self._outputs:
             return []
         outputs = [output for output in self._outputs if made is None or made in output.needs]
         used = self.used(outputs, results)
-        return [self._problem(each, results) for each in used if each.bytes > each.limit.bytes]
+        return [(each.output.machine, self._problem(each, results)) for each in used if each.bytes > each.limit.bytes]
 
     def used(self, outputs: Iterable[Output], results: Results) -> Iterator[Used]:
         """What outputs take of their limits, as far as it is known."""

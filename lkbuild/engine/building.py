@@ -6,36 +6,41 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lkbuild.engine import stamp
 from lkbuild.engine.arguments import Order
 from lkbuild.engine.events import Finished, Wrote
-from lkbuild.engine.report import Built, Nothing, Planned, Report, Resolving, Total
+from lkbuild.engine.report import Built, Nothing, Planned, Report, Resolving
 from lkbuild.errors import LkbuildError, UsageError
 from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
     from doit.task import Task
 
+    from lkbuild.engine.concluding import Started
     from lkbuild.engine.events import Listener
     from lkbuild.engine.history import Ended
     from lkbuild.engine.options import BuildOptions
     from lkbuild.engine.prepare import Prepared
-    from lkbuild.engine.running import Manners, Reporting
+    from lkbuild.engine.running import Manners
     from lkbuild.engine.session import Session
     from lkbuild.engine.tasks import OurTask, Writing
     from lkbuild.engine.timeline import Timeline
     from lkbuild.plan.graph import Output
     from lkbuild.trust.private import PrivateKey
 
-    Preparing = Callable[[BuildOptions, Listener], Prepared]
+    class Preparing(Protocol):
+        """See lkbuild.engine.prepare.prepare."""
+
+        def __call__(self, options: BuildOptions, listen: Listener, going_on: bool = False) -> Prepared:
+            """Prepare; `going_on` without machines that cannot be prepared."""
+
 
 Tell = Callable[[Report], None]
 
@@ -97,6 +102,8 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
         if not left.options.machines:
             return 0
     gc.disable()
+    from lkbuild.engine.concluding import Started
+    from lkbuild.engine.refusing import reports
     from lkbuild.engine.timeline import Timeline
 
     tally = Tally(tell, Timeline(began))
@@ -104,23 +111,28 @@ def build(order: Order, wish: Wish, preparing: Preparing, tell: Tell) -> int:
     key = wish.key(order.options.key) if wish.key is not None and order.options.key is not None else None
     tell(Resolving(len(left.options.machines)))
     try:
-        prepared = preparing(left.options, tally)
+        # One file is written to where `-o` says, not that of whichever machine is left.
+        prepared = preparing(left.options, tally, wish.manners.keep_going and left.several and not left.target)
         try:
-            return _recorded(left, wish, _Started(prepared, tally, began, key))
+            for report in reports(prepared.refused):
+                tally(report)
+            started = Started(prepared, tally, began, key)
+            return _recorded(left.only(prepared.machines), wish, started)
         finally:
             prepared.close()
     finally:
         gc.enable()
 
 
-def _recorded(order: Order, wish: Wish, started: _Started) -> int:
+def _recorded(order: Order, wish: Wish, started: Started) -> int:
     """Run the build and leave a record of it, however it ends."""
     from lkbuild.engine.recording import Done, keep_record
+    from lkbuild.engine.refusing import code as exit_code
 
     ended: Ended = "broke"
     began = time.time() - (time.monotonic() - started.began)
     try:
-        code = _run(order, wish, started)
+        code = max(_run(order, wish, started), exit_code(started.prepared.refused))
         ended = "broke" if code > 1 else "failed" if code else "done"
         return code
     except LkbuildError:
@@ -131,28 +143,27 @@ def _recorded(order: Order, wish: Wish, started: _Started) -> int:
         raise
     finally:
         tally = started.tally
-        done = Done(round(began * 1_000_000), wish.manners.jobs, ended, tally.built)
+        done = Done(round(began * 1_000_000), wish.manners.jobs, ended, tally.built, started.prepared.refused)
         keep_record(started.prepared.session, order.options, tally.timeline, done)
 
 
 def skip_fresh(order: Order, tell: Tell, began: float) -> Order:
-    """What is left to do when the machines whose stamps say that nothing changed are left out, which is told."""
+    """What is left to do when the machines whose stamps say that nothing changed are left out, which is told.
+
+    One that is called as another with something to do is not left out: whether they are at odds is seen with both.
+    """
     if order.target == "-":
         return order
-    fresh: list[stamp.Fresh] = []
-    stale: list[tuple[Path, ...]] = []
-    for files in order.options.machines:
-        found = stamp.check(request(order, files), still_holds(order))
-        if found is None:
-            stale.append(files)
-        else:
-            outputs = [(path, found.machine) for path in found.outputs]
-            _refuse_shared_paths(order.fresh, outputs)
-            order = replace(order, fresh=(*order.fresh, *outputs))
-            fresh.append(found)
+    checked = {files: stamp.check(request(order, files), still_holds(order)) for files in order.options.machines}
+    stale = {files[0].stem for files, found in checked.items() if found is None}
+    fresh = {files: found for files, found in checked.items() if found is not None and files[0].stem not in stale}
+    for found in fresh.values():
+        outputs = [(path, found.machine) for path in found.outputs]
+        _refuse_shared_paths(order.fresh, outputs)
+        order = replace(order, fresh=(*order.fresh, *outputs))
     if fresh:
-        tell(Nothing(tuple(found.machine for found in fresh), time.monotonic() - began))
-    return order.only(stale)
+        tell(Nothing(tuple(found.machine for found in fresh.values()), time.monotonic() - began))
+    return order.only(files for files in checked if files not in fresh)
 
 
 def _refuse_shared_paths(fresh: Iterable[tuple[str, str]], written: Iterable[tuple[str, str]]) -> None:
@@ -182,15 +193,8 @@ def still_holds(order: Order) -> stamp.StillHolds:
     return holds
 
 
-@frozen
-class _Started:
-    prepared: Prepared
-    tally: Tally
-    began: float
-    key: PrivateKey | None
-
-
-def _run(order: Order, wish: Wish, started: _Started) -> int:
+def _run(order: Order, wish: Wish, started: Started) -> int:
+    from lkbuild.engine.concluding import Concluding
     from lkbuild.engine.running import Reporting, run_tasks
     from lkbuild.engine.tasks import Standing, build_tasks
 
@@ -204,25 +208,14 @@ def _run(order: Order, wish: Wish, started: _Started) -> int:
     _refuse_shared_paths(order.fresh, [(file.path, output.machine) for output in outputs for file in output.files])
     if order.target:
         session.decide(outputs, writing.is_current)
-    ours = {**wish.others.ours, **build_tasks(session, outputs, writing)}
+    ours = {**wish.others.ours, **build_tasks(session, outputs, writing, started.prepared.refused)}
     _foretell(order, session, wish.manners.jobs, started.tally)
     gc.freeze()
     reporting = Reporting(ours, started.tally, wish.manners.theirs)
     standing = Standing(ours, wish.others.dependencies)
     tasks = [mine.task for mine in ours.values()] + [t for t in wish.others.theirs if t.name not in ours]
     code = run_tasks(tasks, wish.selection, standing, reporting, wish.manners)
-    concluding = _Concluding(order, started, reporting, writing)
-    machines = _machines(outputs)
-    # Two specs may make machines of one name in different formats: then it is not clear whose stamp it would be.
-    stamped = len(machines) == len(order.options.machines) and order.target != "-"
-    ends = [concluding.machine(name, mine, n if stamped else None) for n, (name, mine) in enumerate(machines.items())]
-    built, tally = [end for end in ends if end is not None], started.tally
-    for end in built:
-        tally(replace(end, together=len(built)))
-    if len(built) > 1:
-        ran = sum(how == "ran" for how in tally.how.values())
-        steps, written = len(session.steps), sum(tally.written.values())
-        tally(Total(len(built), ran, steps - ran, written, time.monotonic() - started.began))
+    Concluding(order, started, reporting, writing).tell(outputs, wish.manners.keep_going)
     return code
 
 
@@ -264,53 +257,3 @@ def _redirected(outputs: Sequence[Output], target: str) -> tuple[Output, ...]:
             f"-o takes one file, but this makes {len(files)}: {names}", "name one format, or use --dir DIR"
         )
     return (replace(outputs[0], files=(replace(files[0], path=target),)),)
-
-
-def _machines(outputs: Iterable[Output]) -> dict[str, list[Output]]:
-    machines: dict[str, list[Output]] = {}
-    for output in outputs:
-        machines.setdefault(output.machine, []).append(output)
-    return machines
-
-
-@frozen
-class _Concluding:
-    order: Order
-    started: _Started
-    reporting: Reporting
-    writing: Writing
-
-    def machine(self, name: str, outputs: list[Output], number: int | None) -> Built | None:
-        """What was done for a machine; a stamp is left if it has a `number` and all is as it should be.
-
-        None where not all that was asked of it was built.
-        """
-        from lkbuild.plan.graph import reached
-
-        session, tally = self.started.prepared.session, self.started.tally
-        paths = tuple(path for output in outputs for path in self._paths(output))
-        seen = stamp.written(paths)
-        left_out = {path for path in paths if not os.path.lexists(path)}  # what is optional and not needed
-        asked = [output for output in outputs if output.name in self.reporting.seen]
-        good = {output.name for output in outputs if self._is_done(output)}
-        if not asked or any(output.name not in good for output in asked):
-            return None
-        steps = reached(session.steps, [step for output in outputs for step in output.needs])
-        ran = sum(tally.how.get(step) == "ran" for step in steps)
-        written = sum(tally.written.get(output.name, 0) for output in outputs)
-        shown = tuple(path for output in asked for path in self._paths(output) if path not in left_out)
-        built = Built(name, ran, len(steps) - ran, written, time.monotonic() - self.started.began, shown)
-        if len(good) == len(outputs) and number is not None:
-            watches = (self.started.prepared.watch.whole(number), seen)
-            wanted = request(self.order, self.order.options.machines[number])
-            stamp.write(wanted, watches, stamp.Fresh(name, tuple(path for path in paths if path not in left_out)))
-        return built
-
-    def _paths(self, output: Output) -> tuple[str, ...]:
-        return (*(file.path for file in output.files), *self.writing.more(output))
-
-    def _is_done(self, output: Output) -> bool:
-        if self.order.target == "-":
-            return self.reporting.code == 0
-        session = self.started.prepared.session
-        return session.is_open(output.needs) and self.writing.is_current(output, session)

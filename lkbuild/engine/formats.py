@@ -20,18 +20,15 @@ def formats_of(spec: Spec, options: BuildOptions) -> tuple[str, ...]:
     return options.formats or spec.outputs or (DEFAULT_FORMAT,)
 
 
-def check_formats(specs: Iterable[Spec], options: BuildOptions) -> None:
+def check_formats(spec: Spec, options: BuildOptions) -> None:
     """SpecError with everything that is wrong with what is asked for, as far as it shows without any image."""
-    specs = tuple(specs)
     found = [problem for name in options.formats for problem in _unknown(name, _SAID)]
-    for spec in specs:
-        own = [(name, spec.origin("outputs", number, "format")) for number, name in enumerate(spec.outputs)]
-        found += [problem for name, origin in own for problem in _unknown(name, origin)]
-        used = tuple((name, _SAID) for name in formats_of(spec, options)) if options.formats or not own else own
-        known = tuple((name, origin) for name, origin in used if name in FORMATS)
-        found += problems(spec, Asked(known, options.arch, options.size, options.bootloader is not None))
-        found += _shared_paths(spec, dict(known), options)
-    found += _size_for_nothing({name for spec in specs for name in formats_of(spec, options)}, options)
+    own = [(name, spec.origin("outputs", number, "format")) for number, name in enumerate(spec.outputs)]
+    found += [problem for name, origin in own for problem in _unknown(name, origin)]
+    used = tuple((name, _SAID) for name in formats_of(spec, options)) if options.formats or not own else own
+    known = tuple((name, origin) for name, origin in used if name in FORMATS)
+    found += problems(spec, Asked(known, options.arch, options.size, options.bootloader is not None))
+    found += _shared_paths(spec, dict(known), options)
     if found:
         raise SpecError(tuple(dict.fromkeys(found)))
 
@@ -57,7 +54,9 @@ def _shared_paths(spec: Spec, known: Mapping[str, Origin], options: BuildOptions
     ]
 
 
-def _size_for_nothing(names: set[str], options: BuildOptions) -> list[Problem]:
+def size_for_nothing(specs: Iterable[Spec], options: BuildOptions) -> list[Problem]:
+    """What is wrong with a size where none of the formats of all machines has one."""
+    names = {name for spec in specs for name in formats_of(spec, options)}
     if options.size is None or not names or not names <= FORMATS.keys() or sized(names):
         return []
     message = f"{options.size}M are asked for, and no size can be given to {', '.join(sorted(names))}"

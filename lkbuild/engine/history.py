@@ -21,7 +21,7 @@ from lkbuild.frozen import frozen
 from lkbuild.plan.graph import Graph, reached
 from lkbuild.plan.typed import typed
 
-FORMAT = 1
+FORMAT = 2
 """The version of the record.  One of another version is passed over."""
 
 Ended = Literal["done", "failed", "interrupted", "broke"]
@@ -78,11 +78,20 @@ class MachineRecord:
 
 
 @frozen
+class RefusedRecord:
+    """A machine that could not be prepared, and was not built: its spec files, and why, in a line."""
+
+    files: tuple[str, ...]
+    why: str
+
+
+@frozen
 class BuildRecord:
     """A build from its beginning to its end.  `prepared`: when the graph was made and what must run was decided.
 
-    `request` is what was asked for, option by option.  `steps` holds those whose turn came; that of all others came in
-    no build, since their results were there: `machines` tells how many there were, and their states which.
+    `request` is what was asked for, option by option, machines that were `refused` left out.  `steps` holds those whose
+    turn came; that of all others came in no build, since their results were there: `machines` tells how many there
+    were, and their states which.
     """
 
     began: int
@@ -93,6 +102,7 @@ class BuildRecord:
     jobs: int
     request: tuple[tuple[str, tuple[str, ...]], ...]
     machines: tuple[MachineRecord, ...]
+    refused: tuple[RefusedRecord, ...]
     steps: tuple[StepRun, ...]
     written: tuple[FileWritten, ...]
 

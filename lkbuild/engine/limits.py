@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from lkbuild.disk.room import LIMITS, Contents, Part
 from lkbuild.errors import Origin, Problem, StepError
 from lkbuild.frozen import frozen
-from lkbuild.plan.graph import Graph, reached
+from lkbuild.plan.graph import Graph, Output, reached
 from lkbuild.plan.media_kinds import Medium, Rpi3
 from lkbuild.plan.step import Input, Step
 from lkbuild.store import Result
@@ -55,9 +55,14 @@ class Limits:
         self._impossible: set[str] = set()
         self._refused: dict[str, Problem] = {}
 
-    def problems(self, results: Results) -> list[Problem]:
-        """Why outputs cannot be made, by what is known."""
-        return [problem for medium in self._media if (problem := self._problem(medium, results))]
+    def problems(self, results: Results) -> list[tuple[str, Problem]]:
+        """Why outputs cannot be made, by what is known; each with its machine."""
+        return [
+            (machine, problem)
+            for medium in self._media
+            if (problem := self._problem(medium, results))
+            for machine in dict.fromkeys(output.machine for output in self._outputs(medium))
+        ]
 
     def made(self, name: str, results: Results) -> None:
         """A step was made: more is known of the media it is part of."""
@@ -74,9 +79,12 @@ class Limits:
         error = medium.error(self._steps, results)
         if error is None:
             return None
-        outputs = [o for o in self._graph.outputs if medium.step.name in reached(self._steps, o.needs)]
-        formats = ", ".join(dict.fromkeys(output.format for output in outputs))
+        formats = ", ".join(dict.fromkeys(output.format for output in self._outputs(medium)))
         return Problem(medium.step.origin or Origin(medium.step.name), f"{formats}: {error.message}", error.hint)
+
+    def _outputs(self, medium: _Limited) -> list[Output]:
+        """The outputs that need a medium."""
+        return [o for o in self._graph.outputs if medium.step.name in reached(self._steps, o.needs)]
 
     def _give_up(self, problem: Problem) -> None:
         closures = [reached(self._steps, output.needs) for output in self._graph.outputs]

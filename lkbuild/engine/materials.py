@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,11 +68,15 @@ def references(spec: Spec) -> set[Reference]:
 
 @frozen
 class Terms:
-    """What holds for one machine: its lock, who is told what was looked at, and what must be verified."""
+    """What holds for one machine: its lock, who is told what was looked at, and what must be verified.
+
+    `loaders`: one of its formats needs boot loaders.
+    """
 
     lock: Lock | None
     watch: Watch
     demand: Demand | None = None
+    loaders: bool = True
 
 
 class Gathering:
@@ -86,28 +90,27 @@ class Gathering:
         self.bootloader = bootloader
         self.dockerfiles = Dockerfiles(place, finder.platform.architecture, finder.sources.pull == "always")
         self._images: dict[Reference, Image] = {}
+        self._missing: dict[Reference, ImageError] = {}
         self._read: dict[str, Package] = {}
         self._sources: dict[str, tuple[tuple[str, Digest], ...]] = {}
         self._files_of: dict[tuple[str, Lock | None], PackageFiles] = {}
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
         self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
 
-    def find_images(self, specs: list[dict[ImageName, Origin]]) -> None:
-        """Find the images of all specs; SpecError names every one that is missing, with its line.
+    def find_images(self, specs: Iterable[Spec]) -> None:
+        """Find the images of all specs, and that of boot loaders.  `materials` tells of those that are missing.
 
         Those that must be asked for are, several at a time.
         """
-        wanted: dict[Reference, Origin] = {}
-        for spec in specs:
-            for image, origin in spec.items():
-                if isinstance(image, Reference):
-                    wanted.setdefault(image, origin)
+        wanted = dict.fromkeys(name for spec in specs for name in image_origins(spec) if isinstance(name, Reference))
+        if isinstance(self.bootloader, Reference):
+            wanted[self.bootloader] = None
 
-        def found(reference: Reference, find: Callable[[Reference], Image | None]) -> Image | Problem | None:
+        def found(reference: Reference, find: Callable[[Reference], Image | None]) -> Image | ImageError | None:
             try:
                 return find(reference)
             except ImageError as error:
-                return Problem(wanted[reference], error.message, error.hint)
+                return error
 
         answers = {reference: found(reference, self.finder.at_hand) for reference in wanted}
         if asked := [reference for reference, answer in answers.items() if answer is None]:
@@ -115,19 +118,24 @@ class Gathering:
 
             with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
                 answers.update(zip(asked, pool.map(lambda name: found(name, self.finder.image), asked), strict=True))
-        if problems := [answer for answer in answers.values() if isinstance(answer, Problem)]:
-            raise SpecError(problems)
+        self._missing.update((name, answer) for name, answer in answers.items() if isinstance(answer, ImageError))
         self._images.update((name, answer) for name, answer in answers.items() if isinstance(answer, Image))
 
     def materials(self, spec: Spec, terms: Terms) -> Materials:
-        """What the plan of `spec` is made from."""
+        """What the plan of `spec` is made from; SpecError names everything that is missing or wrong, with its line.
+
+        Its images are looked for before, with `find_images`.
+        """
         images: dict[ImageName, PlannedImage] = {}
         layouts: dict[str, PlannedLayout] = {}
         problems: list[Problem] = []
         wanted = image_origins(spec)
-        if self.bootloader is not None:
+        if self.bootloader is not None and terms.loaders:
             wanted.setdefault(self.bootloader, Origin("bootloader"))
-        self._check_architectures([*wanted.items(), *((n, o) for _, n, o in whole_images(spec))], terms.watch)
+        if wrong := self._wrong_packages([*wanted.items(), *((n, o) for _, n, o in whole_images(spec))], terms.watch):
+            missing = [Problem(o, self._missing[n].message, self._missing[n].hint)
+                       for n, o in wanted.items() if isinstance(n, Reference) and n in self._missing]  # fmt: skip
+            raise SpecError([*wrong, *missing])
         for name, origin in wanted.items():
             with _noting(problems, origin):
                 images[name] = self._planned(name, origin, terms)
@@ -144,15 +152,14 @@ class Gathering:
         packages = {name: self._files_of[name.path, terms.lock] for name in named if isinstance(name, PackageDir)}
         return Materials(images, layouts, files, tuple(dict.fromkeys(sources)), locked, packages)
 
-    def _check_architectures(self, named: list[tuple[ImageName, Origin]], watch: Watch) -> None:
-        """SpecError for packages that are not as they should be, or not for this machine: before apt is asked."""
+    def _wrong_packages(self, named: list[tuple[ImageName, Origin]], watch: Watch) -> list[Problem]:
+        """Why packages are not as they should be, or not for this machine: before apt is asked."""
         problems: list[Problem] = []
         for name, origin in named:
             if isinstance(name, PackageDir):
                 with _noting(problems, origin):
                     self._package(name, watch).check(self.finder.platform.architecture)
-        if problems:
-            raise SpecError(problems)
+        return problems
 
     def _planned(self, name: ImageName, origin: Origin, terms: Terms) -> PlannedImage:
         if isinstance(name, Reference):
@@ -165,6 +172,8 @@ class Gathering:
 
     def _pulled(self, name: Reference, origin: Origin, terms: Terms) -> PlannedImage:
         """An image that was found, behind its verification where the spec asks for one."""
+        if name in self._missing:
+            raise self._missing[name]
         image, gate = self._images[name], None
         terms.watch.add_seen(self.finder.image_records(name))
         if terms.demand is not None and terms.demand.covers(name):

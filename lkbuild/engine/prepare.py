@@ -6,29 +6,31 @@ Debian packages a name means, what local files hold.  After it, the graph is a v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from lkbuild.engine.doors import WayOut
 from lkbuild.engine.events import Listener, Said
 from lkbuild.engine.execute import Place
 from lkbuild.engine.finding import Finder, Sources
 from lkbuild.engine.fingerprints import DAEMON
-from lkbuild.engine.formats import check_formats, formats_of
-from lkbuild.engine.materials import Gathering, Terms, image_origins, references
+from lkbuild.engine.formats import check_formats, formats_of, size_for_nothing
+from lkbuild.engine.materials import Gathering, Terms, references
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.outputs import is_current
+from lkbuild.engine.refusing import Files, Refusal, Refusals
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.engine.trusting import demand_of
-from lkbuild.errors import Origin, Problem, SpecError, UsageError
+from lkbuild.errors import LkbuildError, SpecError, UsageError
 from lkbuild.frozen import frozen
 from lkbuild.lock import Lock, lock_path, pin, read_lock
 from lkbuild.oci.image import Platform
-from lkbuild.plan.graph import Graph, merge
+from lkbuild.plan.graph import SHARED_PATH, Graph, at_odds, merge
 from lkbuild.plan.materials import Style
-from lkbuild.plan.outputs import FORMATS, Format, plan
+from lkbuild.plan.outputs import FORMATS, plan
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Source, open_path
 from lkbuild.sources.debian import Apt
@@ -37,30 +39,41 @@ from lkbuild.spec.model import ImageName, PackageDir, Spec
 from lkbuild.store import Store
 from lkbuild.tools import mksquashfs
 
-T = TypeVar("T")
+Loaded = tuple[Spec, Lock | None]
 
 
 @frozen
 class Prepared:
-    """A build that is ready to run, and what was looked at to get there."""
+    """A build that is ready to run, and what was looked at to get there.
+
+    `machines`: those it is of, by their spec files; `refused`: those asked for that it is not of.
+    """
 
     session: Session
     watch: Watch
     finder: Finder
+    machines: tuple[Files, ...]
+    refused: tuple[Refusal, ...] = ()
 
     def close(self) -> None:
         """Let go of the store."""
         self.session.place.store.close()
 
 
-def prepare(options: BuildOptions, listen: Listener, registry: Source, watch: Watch | None = None) -> Prepared:
-    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once.
+def prepare(
+    options: BuildOptions, listen: Listener, registry: Source, watch: Watch | None = None, going_on: bool = False
+) -> Prepared:
+    """Everything up to, and without, the first step.  SpecError has the problems of all specs at once, in their order.
 
-    `watch` is told what is looked at, also where that ends in an error.
+    `watch` is told what is looked at, also where that ends in an error.  With `going_on`, those machines are prepared
+    that can be, and of the others it is said why not; what is wrong with all of them is an error all the same.
     """
-    watch = watch or Watch()
-    specs = _collect(enumerate(options.machines), lambda item: _load(item[1], options, watch.part(item[0]), listen))
-    check_formats((spec for spec, _ in specs), options)
+    watch, refusals = watch or Watch(), Refusals(options.machines, going_on)
+    specs = refusals.each(lambda number: _load(options.machines[number], options, watch.part(number), listen))
+    if not refusals.found and (problems := size_for_nothing((spec for spec, _ in specs.values()), options)):
+        raise SpecError(problems)
+    if not specs:
+        refusals.settle()
     store = Store.open(options.cache)
     try:
         for path in options.images:
@@ -70,27 +83,32 @@ def prepare(options: BuildOptions, listen: Listener, registry: Source, watch: Wa
         daemon = Daemon(store.root / "spool", options.docker_host)
         finder = make_finder(options, store, listen, daemon, registry)
         place = Place(store, WayOut(finder, daemon), listen)
-        bootloader = _bootloader(options, specs)
+        bootloader = _bootloader(options, specs.values())
         if options.docker:
-            names = {name for spec, _ in specs for name in references(spec)}
+            names = {name for spec, _ in specs.values() for name in references(spec)}
             names |= {bootloader} if isinstance(bootloader, Reference) else set()
             watch.add_text(DAEMON, daemon.fingerprint(names))
-        session = Session(merge(_plan(specs, Gathering(finder, place, bootloader), options, watch)), place)
-        session.decide(session.graph.outputs, is_current)
-        session.refuse()
-        return Prepared(session, watch, finder)
+        graphs = _graphs(specs, Gathering(finder, place, bootloader), _Asked(options, watch, refusals))
+        session = _session(graphs, place, refusals)
+        watch.keep(refusals.left)
+        machines = tuple(options.machines[number] for number in refusals.left)
+        return Prepared(session, watch, finder, machines, refusals.found)
     except BaseException:
         store.close()
         raise
 
 
-def _load(files: Sequence[Path], options: BuildOptions, watch: Watch, listen: Listener) -> tuple[Spec, Lock | None]:
-    """A machine's spec, and its lock where there is one beside its first file; what the lock does not hold is said."""
+def _load(files: Sequence[Path], options: BuildOptions, watch: Watch, listen: Listener) -> Loaded:
+    """A machine's spec, and its lock where there is one beside its first file; what the lock does not hold is said.
+
+    SpecError also for formats it cannot be made in.
+    """
     for file in files:
         watch.add_file(file)
     spec = load(files, name=options.name)
     path = lock_path(files[0])
     watch.add_file(path)
+    check_formats(spec, options)
     lock = read_lock(path)
     if lock is None:
         return spec, None
@@ -109,19 +127,20 @@ def make_finder(options: BuildOptions, store: Store, listen: Listener, daemon: D
     return Finder(store, sources, Platform("linux", options.arch), listen)
 
 
-def find_images(specs: Iterable[Spec], gathering: Gathering) -> None:
-    """Find every image of the specs, and that of boot loaders; SpecError names those that are missing."""
-    bootloader = gathering.bootloader
-    gathering.find_images([image_origins(spec) for spec in specs])
-    gathering.find_images([] if bootloader is None else [{bootloader: Origin("bootloader")}])
+@frozen
+class _Asked:
+    """How it is to be built; who is told what is looked at, and of machines that cannot be built."""
+
+    options: BuildOptions
+    watch: Watch
+    refusals: Refusals
 
 
-def _plan(
-    specs: list[tuple[Spec, Lock | None]], gathering: Gathering, options: BuildOptions, watch: Watch
-) -> Iterable[Graph]:
+def _graphs(specs: Mapping[int, Loaded], gathering: Gathering, asked: _Asked) -> dict[int, Graph]:
     """The graph of each machine."""
-    bootloader = gathering.bootloader
-    find_images((spec for spec, _ in specs), gathering)
+    options, bootloader = asked.options, gathering.bootloader
+    gathering.find_images(spec for spec, _ in specs.values())
+    squashing = functools.cache(mksquashfs)
     style = Style(
         options.compression,
         options.profile,
@@ -129,7 +148,7 @@ def _plan(
         options.arch,
         bootloader,
         options.size,
-        _mksquashfs(options, specs, watch),
+        "",
         options.sbom,
         options.sbom_output,
         options.supplier,
@@ -137,20 +156,46 @@ def _plan(
         options.lock,
     )
 
-    def planned(item: tuple[int, tuple[Spec, Lock | None]]) -> Graph:
-        number, (spec, lock) = item
-        mine = watch.part(number)
-        named = references(spec) | ({bootloader} if isinstance(bootloader, Reference) else set())
+    def planned(number: int) -> Graph:
+        spec, lock = specs[number]
+        mine, own = asked.watch.part(number), style
+        formats = formats_of(spec, options)
+        if any(FORMATS[name].mksquashfs for name in formats):
+            for file in squashing().files:
+                mine.add_file(file)
+            own = replace(style, mksquashfs=squashing().version)
+        loaders = any(FORMATS[name].loaders for name in formats)
+        named = references(spec) | ({bootloader} if loaders and isinstance(bootloader, Reference) else set())
         demand = demand_of(spec, named, gathering.finder, mine, options.trust)
-        materials = gathering.materials(spec, Terms(lock, mine, demand))
-        return plan(spec, materials, style, formats_of(spec, options), options.directory.absolute())
+        materials = gathering.materials(spec, Terms(lock, mine, demand, loaders))
+        return plan(spec, materials, own, formats, options.directory.absolute())
 
-    return _collect(enumerate(specs), planned)
+    return asked.refusals.each(planned)
 
 
-def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> ImageName | None:
+def _session(graphs: Mapping[int, Graph], place: Place, refusals: Refusals) -> Session:
+    """What is to be run of all machines that can be built."""
+    for first, second, path in at_odds(graphs):
+        for (number, name), (other, others) in ((first, second), (second, first)):
+            message = f"{name} and {others} of {refusals.spec(other)} would both write {path}"
+            refusals.refuse(number, LkbuildError(message, SHARED_PATH))
+    refusals.settle()
+    session = Session(merge(graphs[number] for number in refusals.left), place)
+    session.decide(session.graph.outputs, is_current)
+    too_much = session.too_much()
+    for number in refusals.left if too_much else ():
+        if mine := [problem for machine, problem in too_much if machine == graphs[number].outputs[0].machine]:
+            refusals.refuse(number, SpecError(mine))
+    if too_much:
+        refusals.settle()
+        session.leave_out({machine for machine, _ in too_much})
+        session.decide(session.graph.outputs, is_current)
+    return session
+
+
+def _bootloader(options: BuildOptions, specs: Iterable[Loaded]) -> ImageName | None:
     """The image of boot loaders, None where no format needs one."""
-    if not any(format.loaders for format in _formats(options, specs)):
+    if not any(FORMATS[name].loaders for spec, _ in specs for name in formats_of(spec, options)):
         return None
     text = options.bootloader or f"@pkg:{_BOOTLOADER}"
     try:
@@ -161,33 +206,5 @@ def _bootloader(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) ->
         raise UsageError(f"bootloader: {error}", "name an image, or a package with @pkg:DIR") from error
 
 
-def _mksquashfs(options: BuildOptions, specs: list[tuple[Spec, Lock | None]], watch: Watch) -> str:
-    """The version of mksquashfs, empty where no format needs it; ToolError where it is not there."""
-    if not any(format.mksquashfs for format in _formats(options, specs)):
-        return ""
-    program = mksquashfs()
-    for file in program.files:
-        watch.add_file(file)
-    return program.version
-
-
-def _formats(options: BuildOptions, specs: list[tuple[Spec, Lock | None]]) -> list[Format]:
-    """Every format that some machine is made in."""
-    return [FORMATS[name] for name in {name for spec, _ in specs for name in formats_of(spec, options)}]
-
-
 _BOOTLOADER = Path(__file__).parents[1] / "bootloader"
 """The package of boot loaders that comes with lkbuild."""
-
-
-def _collect(items: Iterable[T], work: Callable[[T], object]) -> list:  # type: ignore[type-arg]
-    """`work` of every item; the problems of all of them in one SpecError."""
-    done, problems = [], list[Problem]()
-    for item in items:
-        try:
-            done.append(work(item))
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(problems)
-    return done

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 
 from lkbuild import __version__
 from lkbuild.engine.events import Said
-from lkbuild.engine.history import BuildRecord, Ended, MachineRecord, MachineSteps, machines_of, request_of
+from lkbuild.engine.history import (
+    BuildRecord,
+    Ended,
+    MachineRecord,
+    MachineSteps,
+    RefusedRecord,
+    machines_of,
+    request_of,
+)
 from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.refusing import Refusal
 from lkbuild.engine.session import Session
 from lkbuild.engine.timeline import Timeline
 from lkbuild.errors import LkbuildError
@@ -17,12 +27,15 @@ from lkbuild.frozen import frozen
 
 @frozen
 class Done:
-    """How a build went: when it began (microseconds since 1970), with how many jobs, which machines were built."""
+    """How a build went: when it began (microseconds since 1970), with how many jobs; which machines were built, and
+    which could not even be prepared.
+    """
 
     began: int
     jobs: int
     ended: Ended
     built: Set[str]
+    refused: tuple[Refusal, ...]
 
 
 def keep_record(session: Session, options: BuildOptions, timeline: Timeline, done: Done) -> None:
@@ -43,6 +56,9 @@ def keep_record(session: Session, options: BuildOptions, timeline: Timeline, don
                 jobs=done.jobs,
                 request=request_of(options),
                 machines=machines,
+                refused=tuple(
+                    RefusedRecord(tuple(map(os.path.abspath, each.files)), each.why) for each in done.refused
+                ),
                 steps=timeline.steps(session),
                 written=timeline.written,
             )

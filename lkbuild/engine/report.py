@@ -44,6 +44,15 @@ class Failed:
 
 
 @frozen
+class Refused:
+    """A machine of several cannot be prepared, and is not built; `again`: for what another was refused for already."""
+
+    spec: str
+    error: LkbuildError
+    again: bool = False
+
+
+@frozen
 class Broke:
     """Something went wrong that is a mistake in lkbuild."""
 
@@ -87,6 +96,22 @@ class Total:
 
 
 @frozen
+class NotBuilt:
+    """A machine that is not built: its name, and why, in a line."""
+
+    machine: str
+    why: str
+
+
+@frozen
+class Unbuilt:
+    """The machines that are not built, of so many that were asked for, where building went on without them."""
+
+    machines: tuple[NotBuilt, ...]
+    asked: int
+
+
+@frozen
 class Nothing:
     """There was nothing to do for these machines."""
 
@@ -110,7 +135,20 @@ class Worded:
 
 
 Report = (
-    Event | Resolving | Planned | Expected | Failed | Broke | Skipped | Built | Total | Nothing | Interrupted | Worded
+    Event
+    | Resolving
+    | Planned
+    | Expected
+    | Failed
+    | Refused
+    | Broke
+    | Skipped
+    | Built
+    | Total
+    | Unbuilt
+    | Nothing
+    | Interrupted
+    | Worded
 )
 
 
@@ -135,6 +173,8 @@ def words(report: Report, verbose: bool = False) -> Iterator[str]:
             yield f"wrote {path} ({size_words(size)})"
         case Failed(error, _):
             yield from error_words(error)
+        case Refused(_, error, again):
+            yield from () if again else error_words(error)
         case Broke(traceback, task):
             yield from broke_words(traceback, task)
         case Skipped(task, because):
@@ -144,6 +184,9 @@ def words(report: Report, verbose: bool = False) -> Iterator[str]:
             yield from (f"  {path}" for path in report.outputs)
         case Total():
             yield f"{report.machines} machines: {_done(report)}"
+        case Unbuilt(machines, asked):
+            yield f"{len(machines)} of {asked} machines {'is' if len(machines) == 1 else 'are'} not built:"
+            yield from (f"  {each.machine}: {each.why}" for each in machines)
         case Nothing(machines, seconds):
             who = machines[0] if len(machines) == 1 else f"{len(machines)} machines"
             yield f"{who}: nothing to do (checked in {round(seconds * 1000)} ms)"

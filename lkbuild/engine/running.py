@@ -15,9 +15,10 @@ from doit.exceptions import BaseFail, InvalidCommand, InvalidDodoFile, InvalidTa
 from doit.runner import MThreadRunner
 from doit.task import Stream, Task
 
+from lkbuild.engine.refusing import brief
 from lkbuild.engine.report import Broke, Failed, Report, Skipped
 from lkbuild.engine.specs import closest
-from lkbuild.engine.tasks import BrokenError, OurTask, Standing, StepFailed
+from lkbuild.engine.tasks import BrokenError, MachineRefused, OurTask, Standing, StepFailed
 from lkbuild.errors import LkbuildError, UsageError
 from lkbuild.frozen import frozen
 
@@ -46,7 +47,10 @@ class Manners:
 
 
 class Reporting:
-    """A reporter of doit's: our tasks become reports, other people's go to doit's own reporter."""
+    """A reporter of doit's: our tasks become reports, other people's go to doit's own reporter.
+
+    `seen`: the tasks whose turn came; `failed`: why those failed that did, in a line; `code`: what to exit with.
+    """
 
     desc = "lkbuild"
 
@@ -55,6 +59,7 @@ class Reporting:
         self._listen = listen
         self._theirs = theirs
         self.seen: set[str] = set()
+        self.failed: dict[str, str] = {}
         self.code = GOOD
 
     def initialize(self, tasks: Mapping[str, Task], selected: Sequence[str]) -> None:
@@ -93,9 +98,13 @@ class Reporting:
         """A task failed, or was not done since another failed."""
         match fail:
             case StepFailed():
+                self.failed[task.name] = brief(fail.error)
                 self._fail(USERS_FAULT, Failed(fail.error, task.name))
             case BrokenError():
+                self.failed[task.name] = f"{task.name}: this is a bug in lkbuild"
                 self._fail(OUR_FAULT, Broke(fail.message, task.name))
+            case MachineRefused():
+                self.code = max(self.code, USERS_FAULT)
             case UnmetDependency() if task.has_subtask:
                 self.code = max(self.code, USERS_FAULT)
             case UnmetDependency():

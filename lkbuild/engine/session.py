@@ -9,15 +9,15 @@ were thrown away are not made again for an output that is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from lkbuild.digest import Digest
 from lkbuild.engine.budgets import Budgets
 from lkbuild.engine.events import Said, Started
 from lkbuild.engine.execute import Place, execute, fixed_result, key_of, on_record
 from lkbuild.engine.limits import Limits
-from lkbuild.errors import SpecError, StepError
-from lkbuild.plan.graph import Graph, Output, needed, reached
+from lkbuild.errors import Problem, SpecError, StepError
+from lkbuild.plan.graph import Graph, Output, needed, reached, without
 from lkbuild.plan.kinds import KINDS
 from lkbuild.plan.step import Step, located
 from lkbuild.store import Blob, Result
@@ -27,19 +27,22 @@ class Session:
     """The state of one build of `graph`.  Threads may share one."""
 
     def __init__(self, graph: Graph, place: Place) -> None:
-        self.graph = graph
         self.place = place
-        self.steps = {step.name: step for step in graph.steps}
         self.results: dict[str, Result] = {}
         self._keys: dict[str, Digest] = {}
         self._reasons: dict[str, str] = {}
         self._needed: set[str] = set()
         self._noted: set[str] = set()
-        self._gated = any(KINDS[step.kind].gate for step in graph.steps)
         self._made: set[str] = set()
         self._guard = threading.Lock()
+        self._take(graph)
+
+    def _take(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps = {step.name: step for step in graph.steps}
+        self._gated = any(KINDS[step.kind].gate for step in graph.steps)
         self._limits = Limits(graph)
-        self._budgets = Budgets(graph, place.store)
+        self._budgets = Budgets(graph, self.place.store)
 
     def decide(self, outputs: Iterable[Output], is_current: Callable[[Output, Session], bool]) -> set[str]:
         """Look up what is known and return the names of the steps that must run for `outputs` to be written.
@@ -68,10 +71,13 @@ class Session:
                 self.place.listen(Said(located(self.steps[name], note)))
         return self._needed
 
-    def refuse(self) -> None:
-        """SpecError where what is known already is too much for an output, or for the budget of its machine."""
-        if problems := [*self._limits.problems(self.results), *self._budgets.problems(self.results)]:
-            raise SpecError(problems)
+    def too_much(self) -> list[tuple[str, Problem]]:
+        """Machines of which what is known already is too much for an output, or for their budget, and why."""
+        return [*self._limits.problems(self.results), *self._budgets.problems(self.results)]
+
+    def leave_out(self, machines: Set[str]) -> None:
+        """Build all but these machines; `decide` is to be called anew."""
+        self._take(without(self.graph, machines))
 
     def gates(self, names: Iterable[str]) -> list[str]:
         """The gates that stand before the steps `names`: verifications, above all of what is in the cache already."""
@@ -132,7 +138,7 @@ class Session:
         for note in result.notes:
             self.place.listen(Said(located(step, note)))
         if problems := self._budgets.problems(self.results, name):
-            raise SpecError(problems)
+            raise SpecError([problem for _, problem in problems])
         return result
 
     def blob(self, name: str, output: str) -> Blob:

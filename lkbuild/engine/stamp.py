@@ -64,6 +64,10 @@ class Watch:
         """What the machine `number` (its place in the options) alone looks at; this one is what all of them look at."""
         return self._parts.setdefault(number, Watch(self))
 
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Of the machines only these are left, and have other numbers now: 0, 1 and so on."""
+        self._parts = {new: self.part(old) for new, old in enumerate(numbers)}
+
     def whole(self, number: int) -> Watch:
         """All that concerns the machine `number`: its part and what is common."""
         merged = Watch()

@@ -21,6 +21,7 @@ from lkbuild.errors import LkbuildError, TrustError
 from lkbuild.frozen import frozen
 
 if TYPE_CHECKING:
+    from lkbuild.engine.refusing import Refusal
     from lkbuild.engine.session import Session
     from lkbuild.plan.graph import Output
 
@@ -57,6 +58,10 @@ class BrokenError(TaskError):  # type: ignore[misc]
     """A task failed because of a mistake in lkbuild; the message is the traceback."""
 
 
+class MachineRefused(TaskFailed):  # type: ignore[misc]
+    """The task of a machine that could not be prepared, which was told then."""
+
+
 class Action(BaseAction):  # type: ignore[misc]
     """Work as doit carries it out, in whatever thread: nothing of sys.stdout is touched, no exception escapes."""
 
@@ -83,8 +88,18 @@ class Action(BaseAction):  # type: ignore[misc]
         return self.says
 
 
-def build_tasks(session: Session, outputs: Iterable[Output], writing: Writing) -> dict[str, OurTask]:
-    """The tasks of a graph by name, those to be run first coming first."""
+class _Refusing(Action):
+    """The action of a machine that could not be prepared: it fails, and so does what needs the machine."""
+
+    def execute(self, out: TextIO | None = None, err: TextIO | None = None) -> MachineRefused:
+        """See doit.action.BaseAction."""
+        return MachineRefused(self.says)
+
+
+def build_tasks(
+    session: Session, outputs: Iterable[Output], writing: Writing, refused: Iterable[Refusal] = ()
+) -> dict[str, OurTask]:
+    """The tasks of a graph by name, those to be run first coming first; one that fails for each machine `refused`."""
     tasks = {step.name: _step_task(session, step.name) for step in session.graph.steps}
     machines: dict[str, list[str]] = {}
     formats: dict[str, list[str]] = {}
@@ -97,7 +112,16 @@ def build_tasks(session: Session, outputs: Iterable[Output], writing: Writing) -
         forms = formats[machine]
         doc = f"{machine} in {len(forms)} formats" if len(forms) > 1 else f"{machine} as {forms[0]}"
         tasks[f"build:{machine}"] = _group(f"build:{machine}", names, doc, tasks, subtask_of="build")
-    tasks["build"] = _group("build", [f"build:{machine}" for machine in machines], BUILD_DOC, tasks)
+    members = [f"build:{machine}" for machine in machines]
+    for refusal in refused:
+        plain = f"build:{refusal.name}"
+        name = f"build:{refusal.spec}" if plain in tasks else plain
+        action = _Refusing(lambda: None, f"{refusal.spec} cannot be prepared")
+        tasks[name] = OurTask(
+            Task(name, [action], subtask_of="build", doc=action.says), lambda: "it cannot be prepared"
+        )
+        members.append(name)
+    tasks["build"] = _group("build", members, BUILD_DOC, tasks)
     return tasks
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 
 from lkbuild.errors import LkbuildError
@@ -142,10 +142,30 @@ def _refuse_shared_paths(outputs: Iterable[Output]) -> None:
         for file in output.files:
             other = owner.setdefault(file.path, output.name)
             if other != output.name:
-                raise LkbuildError(
-                    f"{other} and {output.name} would both write {file.path}",
-                    SHARED_PATH,
-                )
+                raise LkbuildError(f"{other} and {output.name} would both write {file.path}", SHARED_PATH)
+
+
+Writer = tuple[int, str]
+"""The number of a graph, and the name of one of its outputs."""
+
+
+def at_odds(graphs: Mapping[int, Graph]) -> Iterator[tuple[Writer, Writer, str]]:
+    """Each two graphs that would write one path, and the path."""
+    owner: dict[str, Writer] = {}
+    for number, graph in graphs.items():
+        for output in graph.outputs:
+            for file in output.files:
+                first = owner.setdefault(file.path, (number, output.name))
+                if first[0] != number:
+                    yield first, (number, output.name), file.path
+
+
+def without(graph: Graph, machines: Set[str]) -> Graph:
+    """The graph without these machines, and without the steps that only they need; names stay."""
+    outputs = tuple(output for output in graph.outputs if output.machine not in machines)
+    steps = {step.name: step for step in graph.steps}
+    wanted = reached(steps, (name for output in outputs for name in output.needs))
+    return Graph(tuple(step for step in graph.steps if step.name in wanted), outputs)
 
 
 def reached(steps: Mapping[str, Step], names: Iterable[str]) -> set[str]:

@@ -16,7 +16,6 @@ from lkbuild.engine.finding import Sources
 from lkbuild.engine.materials import Gathering, Terms
 from lkbuild.engine.options import Pull
 from lkbuild.engine.outputs import write
-from lkbuild.engine.prepare import find_images
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import LkbuildError, Origin
@@ -139,7 +138,7 @@ def _place(
 
 def _graphs(record: Record, workspace: Workspace, gathering: Gathering) -> list[Graph]:
     """The graph of each format that can be made of this machine; paths of outputs are below `/`."""
-    find_images([workspace.spec], gathering)
+    gathering.find_images([workspace.spec])
     materials = gathering.materials(workspace.spec, Terms(workspace.lock, Watch()))
     return [
         _graph(record, workspace, materials, name)

@@ -89,7 +89,8 @@ def find_build(
 ) -> tuple[str, BuildRecord]:
     """The newest build of all these machines (each its spec files, absolute), or the one called `name`.
 
-    UsageError where there is none; of records that are passed over, `tell` is told.
+    UsageError where there is none.  `tell` is told of records that are passed over, and of machines that the build was
+    to make too and that could not be prepared.
     """
     names = [each for each in history.builds() if name is None or each == name]
     for each in names:
@@ -98,8 +99,14 @@ def find_build(
         except ValueError as error:
             tell(f"the history's record {each} is passed over: {error}")
             continue
+        refused = {machine.files: machine.why for machine in record.refused}
         known = {machine.files for machine in record.machines}
-        if all(files in known for files in machines):
+        if all(files in known or files in refused for files in machines) and (
+            not machines or not known.isdisjoint(machines)
+        ):
+            for files in machines or refused:
+                if files in refused:
+                    tell(f"{'+'.join(files)} was not built: {refused[files]}")
             return each, record
     if name is not None:
         raise UsageError(f"{history.root} has no build {name} of this", f"there are {_some(history) or 'none'}")

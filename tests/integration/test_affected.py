@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +191,17 @@ def lkbuild(root: Path, *words: str) -> str:
     path = os.pathsep.join((str(Path(__file__).parents[2]), *sys.path))
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(argv, cwd=root, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_spec_that_cannot_be_read_is_named_and_the_others_too(root: Path) -> None:
+    """Those of a matrix are built: the job of the broken one says what is wrong, and fails alone."""
+    edit(root / "specs" / "web.yml", "init: [", "init: [[")
+    edit(root / "specs" / "plain.yml", "yaml", "json")
+    assert json.loads(lkbuild(root, "--since", "main", "--json")) == ["specs/plain.yml", "specs/web.yml"]
+    assert lkbuild(root, "--since", "main") == "specs/plain.yml\nspecs/web.yml\n"
+    (_, broken) = affected(Question("main"), root).affected
+    assert re.match(r"\S*specs/web\.yml:\d+:\d+: not YAML", broken.unreadable)
+    assert broken.reasons == (f"it cannot be read: {broken.unreadable}",)
 
 
 def test_a_list_for_a_matrix(root: Path) -> None:

@@ -33,8 +33,8 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path)
 
 
-def preparing(options: BuildOptions, listen: Callable[..., None]) -> Prepared:
-    return prepare(options, listen, Registry(RegistryOptions()))
+def preparing(options: BuildOptions, listen: Callable[..., None], going_on: bool = False) -> Prepared:
+    return prepare(options, listen, Registry(RegistryOptions()), going_on=going_on)
 
 
 def order(project: Project, **more: object) -> Order:

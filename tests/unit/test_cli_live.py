@@ -15,8 +15,19 @@ from lkbuild.cli.live import Live
 from lkbuild.cli.screen import cells, cut, printable
 from lkbuild.cli.show import Lines, open_show
 from lkbuild.engine.events import Finished, Progressed, Said, Started, Told, Writing, Wrote
-from lkbuild.engine.report import Broke, Built, Expected, Failed, Interrupted, Planned, Resolving
-from lkbuild.errors import LkbuildError
+from lkbuild.engine.report import (
+    Broke,
+    Built,
+    Expected,
+    Failed,
+    Interrupted,
+    NotBuilt,
+    Planned,
+    Refused,
+    Resolving,
+    Unbuilt,
+)
+from lkbuild.errors import LkbuildError, Origin, Problem, SpecError
 from tests.support.terminal import Terminal
 from tests.unit.toy_project import CLI, ToyProject
 
@@ -125,6 +136,18 @@ def test_warnings_and_errors_stand_above_and_the_picture_stays_below(shown: Show
         "  tree:a",
         "╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  0 of 12 steps, 29 in the cache, 1.1 s",
     ]
+
+
+def test_a_machine_that_is_refused_is_told_above_the_picture(shown: Shown) -> None:
+    shown.live(Resolving(3))
+    shown.after(1)
+    shown.live(Refused("b.yml", SpecError([Problem(Origin("b.yml", 2), "no step", "mend it")])))
+    shown.live(Refused("c.yml", SpecError([Problem(Origin("b.yml", 2), "no step", "mend it")]), again=True))
+    assert shown.after(0.1)[:2] == ["error: b.yml:2: no step", "  hint: mend it"]
+    shown.live(BUILT)
+    shown.live(Unbuilt((NotBuilt("b", "b.yml:2: no step"),), 2))
+    shown.live.close()
+    assert shown.terminal.lines[-2:] == ["1 of 2 machines is not built:", "  b: b.yml:2: no step"]
 
 
 def test_what_failed_no_longer_runs(shown: Shown) -> None:

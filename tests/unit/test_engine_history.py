@@ -17,6 +17,7 @@ from lkbuild.engine.history import (
     BuildRecord,
     FileWritten,
     MachineRecord,
+    RefusedRecord,
     StepRun,
     decode_state,
     encode_state,
@@ -36,6 +37,7 @@ RECORD = BuildRecord(
     jobs=2,
     request=(("formats", ("tar", "oci")), ("arch", ("amd64",))),
     machines=(MachineRecord("n", "0" * 32, ("/n.yml",), ("/n.tar",), 3, "1" * 32, True),),
+    refused=(RefusedRecord(("/b.yml",), "/b.yml:1: wrong"),),
     steps=(STEP, replace(STEP, key=None, how="failed")),
     written=(FileWritten("build:n:tar", "/n.tar", 7, 10, 20, 1),),
 )
@@ -64,8 +66,8 @@ def test_a_record_comes_back() -> None:
         (b"[]", "no record"),
         (b"[" * 100_000, "deeply"),
         (RECORD.encode()[:-5], "delimiter|Unterminated|Expecting"),
-        (RECORD.encode().replace(b'"format":1', b'"format":99'), "in format 99, and this lkbuild reads 1"),
-        (RECORD.encode().replace(b'"format":1', b'"format":true'), "in format True"),
+        (RECORD.encode().replace(b'"format":2', b'"format":99'), "in format 99, and this lkbuild reads 2"),
+        (RECORD.encode().replace(b'"format":2', b'"format":true'), "in format True"),
         (RECORD.encode().replace(b'"jobs":2', b'"jobs":"2"'), r"build\.jobs: found '2', wanted int"),
         (RECORD.encode().replace(b'"jobs":2', b'"workers":2'), "no field 'workers'"),
         (RECORD.encode().replace(b'"ran"', b'"flew"'), "wanted one of ran"),
@@ -257,4 +259,4 @@ def test_collecting_garbage_tidies_the_history(project: ToyProject) -> None:
     assert project.lkbuild("cache", "gc").code == 0
     assert not (history / "states" / "ab" / ("ab" + "0" * 30)).exists()
     assert len(records(project)) == 1
-    assert json.loads(next((history / "builds").glob("*")).read_text())["format"] == 1
+    assert json.loads(next((history / "builds").glob("*")).read_text())["format"] == 2

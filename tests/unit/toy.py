@@ -1,5 +1,6 @@
 """A toy engine: specs of lines `NAME [< DEPENDENCY ...]: TEXT`, each a step that joins what it depends on and TEXT.
 
+A line `crash` is a mistake of ours.
 TEXT may be `sleep SECONDS`, `mark FILE SECONDS` (make a file, run a program that long), `note WORDS`, `fail` or
 `crash`.  The last line's step is the output.  It lets tests of tasks, stamps and the command line run without images.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from lkbuild.engine.execute import Place
 from lkbuild.engine.outputs import is_current
+from lkbuild.engine.refusing import Files, Refusal, Refusals
 from lkbuild.engine.session import Session
 from lkbuild.engine.stamp import Watch
 from lkbuild.errors import Origin, Problem, SpecError, StepError
@@ -56,18 +58,23 @@ FUNCTIONS["toy"] = toy
 class ToyPrepared:
     session: Session
     watch: Watch
+    machines: tuple[Files, ...]
+    refused: tuple[Refusal, ...]
 
     def close(self) -> None:
         self.session.place.store.close()
 
 
-def prepare(options: Any, listen: Any) -> ToyPrepared:
-    watch = Watch()
+def prepare(options: Any, listen: Any, going_on: bool = False) -> ToyPrepared:
+    watch, refusals = Watch(), Refusals(options.machines, going_on)
     store = Store.open(options.cache)
-    graphs = [_graph(files, options, watch.part(n)) for n, files in enumerate(options.machines)]
-    session = Session(merge(graphs), Place(store, None, listen))  # type: ignore[arg-type]
+    graphs = refusals.each(lambda number: _graph(options.machines[number], options, watch.part(number)))
+    refusals.settle()
+    session = Session(merge(graphs.values()), Place(store, None, listen))  # type: ignore[arg-type]
     session.decide(session.graph.outputs, is_current)
-    return ToyPrepared(session, watch)
+    watch.keep(refusals.left)
+    machines = tuple(options.machines[number] for number in refusals.left)
+    return ToyPrepared(session, watch, machines, refusals.found)
 
 
 def _graph(files: tuple[Path, ...], options: Any, watch: Watch) -> Graph:
@@ -76,6 +83,8 @@ def _graph(files: tuple[Path, ...], options: Any, watch: Watch) -> Graph:
     for file in files:
         watch.add_file(file)
         for number, line in enumerate(file.read_text().splitlines(), 1):
+            if line == "crash":
+                raise ZeroDivisionError("toy")
             match = re.fullmatch(r"(\w+)(?: <((?: \w+)+))?: (.*)", line)
             if match is None:
                 raise SpecError([Problem(Origin(str(file), number), f"{line!r} is no step", "write NAME: TEXT")])

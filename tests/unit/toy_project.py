@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 DODO = """
 from lkbuild.dodo import *
 import dataclasses, importlib
-LKBUILD = dataclasses.replace(LKBUILD, prepare=lambda o, l: importlib.import_module("tests.unit.toy").prepare(o, l))
+LKBUILD = dataclasses.replace(LKBUILD, prepare=lambda *o: importlib.import_module("tests.unit.toy").prepare(*o))
 """
 
 THEIRS = """
@@ -49,7 +49,7 @@ CLI = """
 import dataclasses, sys
 from lkbuild.cli import build_verb, main, plan_verb, project, why_verb
 import importlib
-prepare = lambda o, l: importlib.import_module("tests.unit.toy").prepare(o, l)
+prepare = lambda *o: importlib.import_module("tests.unit.toy").prepare(*o)
 for verb in (build_verb, plan_verb, why_verb):
     verb.PROJECT = dataclasses.replace(project.PROJECT, prepare=prepare)
 sys.exit(main())

@@ -61,8 +61,7 @@ def asked_for(given: Given, others: tuple[Option, ...] = _OTHERS) -> Order:
         )
     asked = order(given.words, Path(), others, given.names)
     if not asked.options.machines:
-        error = no_spec(Path())
-        raise UsageError(error.message, (error.hint or "").replace("spec=FILE", "lkbuild build FILE"))
+        raise no_spec(Path())
     target = dict(asked.rest).get("o", "")
     return dataclasses.replace(asked, target=target if target in ("", "-") else os.fspath(Path(target).absolute()))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from lkbuild.cli.dialect import InFlags
 from lkbuild.cli.flags import Command, Given, help_text, parse
 from lkbuild.cli.show import open_show
 from lkbuild.engine.arguments import manner
@@ -36,7 +37,8 @@ def call(command: Command, argv: Sequence[str]) -> int:
     if ("help", "yes") in given.words:
         sys.stdout.write(help_text(command))
         return 0
-    show = open_show(manner(given.words), ("verbose", "yes") in given.words, stdout_is_taken=("o", "-") in given.words)
+    opened = open_show(manner(given.words), ("verbose", "yes") in given.words, ("o", "-") in given.words)
+    show = InFlags(opened, command)
     return guarded(_work(command.work, given, show), show, leave, command.fault)
 
 

@@ -139,11 +139,11 @@ def parse_disk(text: str) -> Disk:
         if not equals and number == 0:
             name, value = "file", part
         if name not in ("file", "size", "format"):
-            raise UsageError(f"disk {text!r}: {part!r} is not known", "say size=1G,format=qcow2,file=FILE")
+            raise UsageError(f"disk {text!r}: {part!r} is not known", "say disk=size=1G,format=qcow2,file=FILE")
         if not value or name in given:
             raise UsageError(
                 f"disk {text!r}: {name} is given {'twice' if value else 'no value'}",
-                "say size=1G,format=qcow2,file=FILE",
+                "say disk=size=1G,format=qcow2,file=FILE",
             )
         given[name] = value
     kind = given.get("format", "")
@@ -151,7 +151,7 @@ def parse_disk(text: str) -> Disk:
         raise UsageError(f"disk {text!r}: {kind!r} is no format of a disk", f"one of {', '.join(DISK_FORMATS)}")
     size = _megabytes(given["size"], "disk size", 1, _MAX_DISK) if "size" in given else 0
     if not size and "file" not in given:
-        raise UsageError(f"disk {text!r} has neither a file nor a size", "say size=1G for a new one")
+        raise UsageError(f"disk {text!r} has neither a file nor a size", "say disk=size=1G for a new one")
     return Disk(Path(given["file"]).expanduser() if "file" in given else None, size, kind)
 
 

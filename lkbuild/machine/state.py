@@ -122,7 +122,7 @@ class State:
         kind = disk.format or ("qcow2" if disk.size else _FORMAT_OF_ENDING.get(file.suffix.lower(), "raw"))
         if not file.exists():
             if not disk.size:
-                raise MachineError(f"there is no disk {file}", f"say size=1G,file={disk.file} to make one")
+                raise MachineError(f"there is no disk {file}", f"say disk=size=1G,file={disk.file} to make one")
             make_disk(file, kind, disk.size)
         elif not file.is_block_device():
             _check_format(file, kind, said=bool(disk.format))
@@ -166,7 +166,7 @@ def _qemu_img(file: Path, format: str, size: int) -> None:
     if tool is None:
         raise ToolError(
             f"qemu-img, which makes {format} disks, is not installed",
-            "sudo apt-get install qemu-utils, or say format=raw",
+            "sudo apt-get install qemu-utils, or say disk=format=raw,file=FILE",
         )
     done = subprocess.run(
         [tool, "create", "-q", "-f", format, os.fspath(file), f"{size}M"], capture_output=True, text=True, check=False
@@ -185,9 +185,13 @@ def _check_format(file: Path, format: str, said: bool) -> None:
     except OSError as error:
         raise MachineError(f"the disk {file} cannot be read: {error.strerror}", "name another") from error
     if format == "qcow2" and not is_qcow2:
-        raise MachineError(f"the disk {file} is to be qcow2, but is not", "say format=raw if that is what it is")
+        raise MachineError(
+            f"the disk {file} is to be qcow2, but is not", f"say disk=format=raw,file={file} if that is what it is"
+        )
     if format == "raw" and is_qcow2 and not said:
-        raise MachineError(f"the disk {file} seems to be qcow2", "say format=qcow2, or format=raw")
+        raise MachineError(
+            f"the disk {file} seems to be qcow2", f"say disk=format=qcow2,file={file}, or disk=format=raw,file={file}"
+        )
 
 
 def _in_use(directory: Path) -> MachineError:

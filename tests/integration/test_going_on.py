@@ -243,3 +243,12 @@ def test_one_file_is_not_that_of_whichever_is_left(fleet: Fleet) -> None:
     )
     assert done.returncode == 1 and "bad.yml:2:9: not YAML" in done.stderr
     assert not (fleet.root / "one.tar").exists()
+
+
+def test_hints_speak_of_flags(fleet: Fleet) -> None:
+    fleet.write("bad.yml", BROKEN["a format that cannot be"][0])
+    words = ["build", "--images", str(IMAGES), "--offline", "spec=*.yml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lkbuild", *words], cwd=fleet.root, capture_output=True, text=True, check=False
+    )
+    assert "hint: add a kernel section; or --format=tar\n" in done.stderr

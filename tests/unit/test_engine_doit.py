@@ -158,7 +158,7 @@ def test_all_problems_of_a_spec_are_told_each_on_its_line(project: ToyProject) -
     assert (said.code, said.out) == (1, "")
 
 
-BAD = "base: hello\nbroken: fail\nother < base: sleep 0.02\ntop < broken other: x\n"
+BAD = "base: its own\nbroken: fail\nother < base: sleep 0.02\ntop < broken other: x\n"
 
 
 def test_a_failing_step(project: ToyProject) -> None:

@@ -74,7 +74,7 @@ def test_nothing_is_left_to_be_built(project: ToyProject) -> None:
 
 def test_going_on_as_json_and_in_the_history(project: ToyProject) -> None:
     broken(project)
-    project.write("bad.yml", "base: hello\nbroken: fail\ntop < broken: x\n")
+    project.write("bad.yml", "base: its own\nbroken: fail\ntop < broken: x\n")
     said = project.lkbuild("build", "-k", "--json", "spec=bad.yml", *IN_ORDER)
     events = [json.loads(line) for line in said.lines]
     assert [(e["spec"], e["error"]["problems"][0]["origin"]["line"]) for e in events if e["event"] == "refused"] == [

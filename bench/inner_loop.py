@@ -18,7 +18,7 @@ from bench.stopwatch import Run
 
 SWAP, BOOT = "dev: a page saved until it is served, swapped", "dev: a page saved until it is served, booted anew"
 _PAGE = "pkg/nginx/root/usr/share/nginx/html/index.html"
-_EDITS = {"yes": 10, "no": 2}
+_EDITS = {"yes": 4, "no": 2}
 """In each round, so many with `swap=`."""
 _PAUSE = 3.0
 """Seconds between an answer and the next save: less than that, and nobody has looked at the page."""

@@ -20,6 +20,7 @@ from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
+from lkbuild.store.files import replace_file
 from lkbuild.store.recipe import Recipe, Tree, stays_inside, whole, written_size
 from lkbuild.store.verified import boot_id
 
@@ -131,6 +132,4 @@ def _remember(store: Store, path: str, state: object) -> None:
     with contextlib.suppress(OSError):
         directory = store.root / "written"
         directory.mkdir(exist_ok=True)
-        temporary = directory / f".{_name(path)}.{os.getpid()}"
-        temporary.write_text(json.dumps(state), "utf-8")
-        temporary.replace(directory / _name(path))
+        replace_file(directory / _name(path), json.dumps(state).encode())

@@ -27,6 +27,7 @@ import xxhash
 from lkbuild import __version__
 from lkbuild.engine.options import BuildOptions
 from lkbuild.frozen import frozen
+from lkbuild.store.files import replace_file
 from lkbuild.store.verified import boot_id
 
 Signature = list[int]
@@ -188,11 +189,9 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
         "texts": {name: text for watch in watches for name, text in watch.texts.items()},
     }
     path = request.path
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, separators=(",", ":")), "utf-8")
-        temporary.replace(path)
+        replace_file(path, json.dumps(document, separators=(",", ":")).encode())
         return True
     return False
 

@@ -13,7 +13,6 @@ from typing import BinaryIO
 from lkbuild.digest import CHUNK
 from lkbuild.errors import StoreError
 
-_LARGE = 1 << 20
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """<fcntl.h>, <linux/fs.h>"""
 
@@ -52,7 +51,7 @@ def replace_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(data)
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -61,22 +60,21 @@ def replace_file(path: Path, data: bytes) -> None:
 def put_in_place(temporary: Path, path: Path) -> None:
     """Rename a file to where another may stand, at once; OSError where that cannot be.
 
-    Where a large file is replaced by renaming, ext4 first sends all of the new one to the disk (`auto_da_alloc`, ext4's
-    Documentation/admin-guide), with the directory locked meanwhile; where the two change names it does not.  See
-    docs/adr/0003 for why nothing is lost by that.
+    Where a file is replaced by renaming, ext4 first sends all of the new one to the disk (`auto_da_alloc`, ext4's
+    Documentation/admin-guide), with the directory locked meanwhile, and behind whatever else is on its way there; where
+    the two change names it does not.  See docs/adr/0003 for why nothing is lost by that.
     """
-    if _is_large(path) and _exchange(temporary, path):
+    if _is_file(path) and _exchange(temporary, path):
         temporary.unlink()
     else:
         temporary.replace(path)
 
 
-def _is_large(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     try:
-        status = path.lstat()
+        return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size >= _LARGE
 
 
 def _exchange(one: Path, other: Path) -> bool:

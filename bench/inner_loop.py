@@ -39,22 +39,22 @@ def _edits(lab: Laboratory, subject: Subject, project: Path, which: tuple[str, s
     swap, row, turn = which
     page = project / _PAGE
     page.write_text("<h1>before</h1>\n")
-    with _dev(subject, project, swap) as port:
-        _until(port, "before")
+    with _dev(subject, project, swap) as (process, port):
+        _until(process, port, "before")
         for number in range(_EDITS[swap]):
             time.sleep(_PAUSE)
             page.write_text(f"<h1>edit {turn}.{number}</h1>\n")
             began = time.monotonic()
-            _until(port, f"edit {turn}.{number}<")
+            _until(process, port, f"edit {turn}.{number}<")
             lab.note(row, Run(time.monotonic() - began, 0, 0), subject.name)
 
 
 @contextmanager
-def _dev(subject: Subject, project: Path, swap: str) -> Iterator[int]:
+def _dev(subject: Subject, project: Path, swap: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """`lkbuild dev`, and the port of this host its nginx answers at."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    words = ["--swap", swap] if swap == "no" else []
+    words = [f"--swap={swap}"]
     words += ["--dir", "out", "--accel", "tcg", "--cpus", "2", "--publish", f"127.0.0.1:{port}:80", "specs/nginx.yml"]
     cache = os.environ.get("LKBUILD_CACHE", str(subject.cache))
     environment = {**os.environ, "PYTHONPATH": str(subject.checkout), "LKBUILD_CACHE": cache}
@@ -62,17 +62,17 @@ def _dev(subject: Subject, project: Path, swap: str) -> Iterator[int]:
         command = [SCRIPTS / "lkbuild", "dev", *words]
         process = subprocess.Popen(command, cwd=project, stdout=said, stderr=said, env=environment)
         try:
-            yield port
+            yield process, port
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
 
 
-def _until(port: int, text: str) -> None:
+def _until(process: subprocess.Popen[bytes], port: int, text: str) -> None:
     end = time.monotonic() + _LONGEST
     while text not in _served(port):
-        if time.monotonic() > end:
-            raise SystemExit(f"{text!r} is not served after {_LONGEST:g} s")
+        if process.poll() is not None or time.monotonic() > end:
+            raise SystemExit(f"{text!r} is not served: `lkbuild dev` has ended, or it is {_LONGEST:g} s")
         time.sleep(0.02)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from bench.stopwatch import Child, Run, median
 
 SCRIPTS = Path(sys.executable).parent
+_LKBUILD = "import sys, lkbuild.cli as cli; sys.exit(getattr(cli, 'run', cli.main)())"
+"""What the installed script does, for checkouts in which it is called otherwise too."""
 YARDSTICK = ""
 """In place of a checkout's name: what other programs need for the same bytes."""
 
@@ -44,7 +46,7 @@ class Subject:
 
     def lkbuild(self, *words: str | Path, into: Path | None = None) -> Run:
         """`lkbuild build` with these words, its outputs in `out`."""
-        return self._child().time([SCRIPTS / "lkbuild", "build", "--dir", self.out, *words], into)
+        return self._child().time([sys.executable, "-c", _LKBUILD, "build", "--dir", self.out, *words], into)
 
     def doit(self, *words: str | Path) -> Run:
         """`doit build` with these words, its outputs in `out`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -64,9 +65,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     Documentation/admin-guide), with the directory locked meanwhile, and behind whatever else is on its way there; where
     the two change names it does not.  See docs/adr/0003 for why nothing is lost by that.
     """
-    if _is_file(path) and _exchange(temporary, path):
-        temporary.unlink()
-    else:
+    if not (_is_file(path) and _exchanged(temporary, path)):
         temporary.replace(path)
 
 
@@ -77,13 +76,32 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _exchanged(temporary: Path, path: Path) -> bool:
+    """Let a file change names with the one at `path`, and take that away; False where this cannot be done here.
+
+    The old one is locked as long as it has the temporary name: who opens it there in order to write waits, and then
+    sees that it is gone.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            old = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            stack.callback(os.close, old)
+            fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if not _exchange(temporary, path):
+            return False
+        temporary.unlink()
+        return True
+
+
 def _exchange(one: Path, other: Path) -> bool:
     """Let two paths change their names at once (renameat2(2)); False where this cannot be done here."""
-    import ctypes
-
     try:
+        import ctypes
+
         rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
+    except (ImportError, AttributeError, OSError):
         return False
     names = os.fsencode(one), os.fsencode(other)
     return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0)

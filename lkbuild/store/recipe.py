@@ -86,7 +86,7 @@ class Recipe:
         """Write the file beside `path` and rename it there; what stood there before stays until then.
 
         The file beside it is locked while it is written: builds with other caches may have the same directory.  What a
-        killed one left is written over by the next.
+        killed one left is taken away by the next.
         """
         temporary = path.with_name(f".{path.name}.part")
         with doing(f"writing {path}", "say where outputs go with dir=DIR"):
@@ -121,10 +121,13 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "r+b") as file:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if same_file(handle, path):
-                file.truncate(0)
-                yield file
-                return
+            if not same_file(handle, path):
+                continue
+            if os.fstat(handle).st_size:  # it may be an output that was replaced, which has other names and readers
+                path.unlink()
+                continue
+            yield file
+            return
 
 
 @frozen

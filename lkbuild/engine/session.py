@@ -40,6 +40,7 @@ class Session:
     def _take(self, graph: Graph) -> None:
         self.graph = graph
         self.steps = {step.name: step for step in graph.steps}
+        self.results = {name: result for name, result in self.results.items() if name in self.steps}
         self._gated = any(KINDS[step.kind].gate for step in graph.steps)
         self._limits = Limits(graph)
         self._budgets = Budgets(graph, self.place.store)

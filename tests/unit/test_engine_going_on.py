@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lkbuild.engine.events import nobody
+from lkbuild.engine.execute import Place
 from lkbuild.engine.history_files import HistoryFiles
+from lkbuild.engine.options import BuildOptions
+from lkbuild.engine.outputs import is_current
+from lkbuild.engine.session import Session
+from lkbuild.store import Store
+from tests.unit import toy
 from tests.unit.toy_project import DODO, THEIRS, ToyProject
 
 
@@ -137,3 +144,25 @@ def test_questions_are_answered_for_the_specs_that_can_be_read(project: ToyProje
     for said in (project.doit(*words, *IN_ORDER), project.lkbuild(*words, *IN_ORDER)):
         assert (said.err, said.code) == (Z + A, 1)
         assert "nginx" in said.out and "other" in said.out
+
+
+def test_of_a_machine_that_is_left_out_nothing_is_told(tmp_path: Path) -> None:
+    """Its results may be known, and were to be made again: that is over when it is left out."""
+    (tmp_path / "good.yml").write_text("base: hello\n")
+    (tmp_path / "bad.yml").write_text("base: note of the bad\ntop < base: x\n")
+    machines = tuple((tmp_path / name,) for name in ("good.yml", "bad.yml"))
+    made = toy.prepare(BuildOptions(machines, cache=tmp_path / "cache", directory=tmp_path), nobody).session
+    blobs = [made.make(step.name)["out"] for step in made.graph.steps]
+    for blob in blobs:
+        made.place.store.path(blob.digest).unlink()
+    made.place.store.close()
+    told: list[object] = []
+    store = Store.open(tmp_path / "cache")
+    try:
+        session = Session(made.graph, Place(store, made.place.doors, told.append))
+        assert session.decide(session.graph.outputs, is_current) == {"toy:good/base", "toy:bad/base", "toy:bad/top"}
+        session.leave_out({"bad"})
+        assert session.decide(session.graph.outputs, is_current) == {"toy:good/base"}
+        assert told == []
+    finally:
+        store.close()

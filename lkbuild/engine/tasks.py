@@ -118,11 +118,18 @@ def build_tasks(
         name = f"build:{refusal.spec}" if plain in tasks else plain
         action = _Refusing(lambda: None, f"{refusal.spec} cannot be prepared")
         tasks[name] = OurTask(
-            Task(name, [action], subtask_of="build", doc=action.says), lambda: "it cannot be prepared"
+            _task(name, [action], subtask_of="build", doc=action.says), lambda: "it cannot be prepared"
         )
         members.append(name)
     tasks["build"] = _group("build", members, BUILD_DOC, tasks)
     return tasks
+
+
+def _task(name: str, actions: list[Action] | None, **about: Any) -> Task:
+    """A task of any name: doit refuses `=` in one, since no such task can be named where `name=value` is an option."""
+    task = Task(name.replace("=", "-"), actions, **about)
+    task.name = name
+    return task
 
 
 BUILD_DOC = "build machines: spec=FILE (files and globs), format=, arch=, name=, dir=, images=, ..."
@@ -130,7 +137,7 @@ BUILD_DOC = "build machines: spec=FILE (files and globs), format=, arch=, name=,
 
 def _step_task(session: Session, name: str) -> OurTask:
     step = session.steps[name]
-    task = Task(
+    task = _task(
         name,
         [Action(lambda: session.make(name), f"{step.kind} step")],
         task_dep=list(step.needs),
@@ -147,7 +154,7 @@ def _step_task(session: Session, name: str) -> OurTask:
 
 def _output_task(session: Session, output: Output, writing: Writing) -> OurTask:
     paths = [file.path for file in output.files]
-    task = Task(
+    task = _task(
         output.name,
         [Action(lambda: _write(writing, output, session), f"write {', '.join(paths)}")],
         targets=paths,
@@ -188,7 +195,7 @@ def _group(
         waiting = [member for member in members if tasks[member].reason()]
         return f"waits for {', '.join(waiting)}" if waiting else ""
 
-    return OurTask(Task(name, None, task_dep=members, has_subtask=True, subtask_of=subtask_of, doc=doc), reason)
+    return OurTask(_task(name, None, task_dep=members, has_subtask=True, subtask_of=subtask_of, doc=doc), reason)
 
 
 class Standing:

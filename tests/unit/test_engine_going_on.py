@@ -124,6 +124,15 @@ def test_a_mistake_of_ours_in_one_spec_leaves_the_others(project: ToyProject) ->
     assert "nginx: 3 steps ran" in said.out
 
 
+def test_names_that_doit_would_take_for_an_option(project: ToyProject) -> None:
+    project.write("a=b.yml", BROKEN % "x")
+    project.write("c=d.yml", "base: hello\n")
+    for call, word in ((project.doit, "--continue"), (project.lkbuild, "-k")):
+        said = call("build", word, "spec=a=b.yml", "spec=c=d.yml", "spec=nginx.yml", "format=tar")
+        assert (said.code, "not built:\n  a=b: a=b.yml:2:" in said.err) == (1, True), said.err
+        assert (project.root / "c=d.tar").read_text() == "hello\n"
+
+
 def test_what_needs_all_machines_is_not_done_without_some(tmp_path: Path) -> None:
     project = ToyProject.make(tmp_path, DODO + THEIRS)
     broken(project)

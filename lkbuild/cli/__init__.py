@@ -5,6 +5,7 @@ The only places that print and exit are here and in `lkbuild.dodo`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -57,13 +58,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The command itself.  When all is said it ends at once: Python would take 15 ms to put everything away."""
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            code = code or 1
+    _open_streams()
+    code = 0
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass  # whoever read it has seen enough
+    except OSError as error:
+        code = code or _unsaid(error)
     os._exit(code)
+
+
+def _open_streams() -> None:
+    """Lead streams that are closed (`>&-`) to nowhere: Python has None for them, and the next file would get their
+    number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - to the end
+
+
+def _unsaid(error: OSError) -> int:
+    """Tell, where that can be told, that what was said could not be written; returns what to exit with."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"error: {error.strerror}\n")
+        sys.stderr.flush()
+    return 1
 
 
 def usage() -> str:

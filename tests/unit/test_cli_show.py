@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,3 +154,27 @@ def test_what_a_stream_cannot_say_does_not_silence_it(encoding: str, text: str, 
     lines(Told(text))
     lines(Told("and on"))
     assert raw.getvalue() == shown + b"\nand on\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("version >&-", 0, ""),
+        ("version 2>&-", 0, ""),
+        ("version <&- >&- 2>&-", 0, ""),
+        ("--help >&-", 0, ""),
+        ("nosuch 2>&-", 1, ""),
+        ("version >/dev/full", 1, "error: No space left on device"),
+        ("--help >/dev/full", 1, "error: No space left on device"),
+        ("--help | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("schema | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("version | true; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_streams_that_are_closed_or_that_nobody_reads(command: str, code: int, told: str, unbuffered: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m lkbuild {command}'],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()[:1]) == (code, [told] if told else [])

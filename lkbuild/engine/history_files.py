@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lkbuild.engine.history import BuildRecord, State, decode_state, encode_state, state_id, state_path
 from lkbuild.frozen import frozen
-from lkbuild.store.files import replace_file
+from lkbuild.store.files import replace_note
 
 BUILDS, BUILDS_BYTES = 200, 64 << 20
 """The records of builds kept: so many, and together so many bytes."""
@@ -146,4 +146,4 @@ class HistoryFiles:
 
 def _write(path: Path, text: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
+    replace_note(path, text)

@@ -20,7 +20,7 @@ from lkbuild.engine.events import Writing, Wrote
 from lkbuild.engine.session import Session
 from lkbuild.plan.graph import Output, OutputFile
 from lkbuild.store import Blob, Store
-from lkbuild.store.files import replace_file
+from lkbuild.store.files import replace_note
 from lkbuild.store.recipe import Recipe, Tree, stays_inside, whole, written_size
 from lkbuild.store.verified import boot_id
 
@@ -132,4 +132,4 @@ def _remember(store: Store, path: str, state: object) -> None:
     with contextlib.suppress(OSError):
         directory = store.root / "written"
         directory.mkdir(exist_ok=True)
-        replace_file(directory / _name(path), json.dumps(state).encode())
+        replace_note(directory / _name(path), json.dumps(state).encode())

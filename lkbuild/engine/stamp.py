@@ -27,7 +27,7 @@ import xxhash
 from lkbuild import __version__
 from lkbuild.engine.options import BuildOptions
 from lkbuild.frozen import frozen
-from lkbuild.store.files import replace_file
+from lkbuild.store.files import replace_note
 from lkbuild.store.verified import boot_id
 
 Signature = list[int]
@@ -191,7 +191,7 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
     path = request.path
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(document, separators=(",", ":")).encode())
+        replace_note(path, json.dumps(document, separators=(",", ":")).encode())
         return True
     return False
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("lkbuild", deadline=None)
+settings.load_profile("lkbuild")  # no test asserts a time: other work on the machine may stop one for a while
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -47,7 +47,9 @@ class Concluding:
         machines, session, tally = _machines(outputs), self.started.prepared.session, self.started.tally
         # Two specs may make machines of one name in different formats: then it is not clear whose stamp it would be.
         stamped = len(machines) == len(self.order.options.machines) and self.order.target != "-"
-        ends = [self._machine(name, mine, n if stamped else None) for n, (name, mine) in enumerate(machines.items())]
+        ticked = stamp.ticked()  # once for all: 1000 machines would wait for seconds
+        numbered = enumerate(machines.items())
+        ends = [self._machine(name, mine, n if stamped else None, ticked) for n, (name, mine) in numbered]
         built = [end for end in ends if end is not None]
         for end in built:
             tally(replace(end, together=len(built)))
@@ -73,14 +75,15 @@ class Concluding:
             if why := next((failed[task] for task in tasks if task in failed), ""):
                 yield NotBuilt(name, why)
 
-    def _machine(self, name: str, outputs: list[Output], number: int | None) -> Built | None:
+    def _machine(self, name: str, outputs: list[Output], number: int | None, ticked: bool) -> Built | None:
         """What was done for a machine; a stamp is left if it has a `number` and all is as it should be.
 
-        None where not all that was asked of it was built.
+        `ticked`: the clock did since all was written (`stamp.ticked`).  None where not all that was asked of it was
+        built.
         """
         session, tally = self.started.prepared.session, self.started.tally
         paths = tuple(path for output in outputs for path in self._paths(output))
-        seen = stamp.written(paths)
+        seen = stamp.written(paths, ticked)
         left_out = {path for path in paths if not os.path.lexists(path)}  # what is optional and not needed
         asked = [output for output in outputs if output.name in self.reporting.seen]
         good = {output.name for output in outputs if self._is_done(output)}

@@ -196,17 +196,22 @@ def write(request: Request, watches: Iterable[Watch], fresh: Fresh) -> bool:
     return False
 
 
-def written(paths: Iterable[str]) -> Watch:
-    """Files that are written, looked at after a tick of the clock they have their times from.
+def ticked() -> bool:
+    """Wait for a tick of the clock that files have their times from; whether it came.
 
-    What changes after that has a later time, so that no margin is needed.
+    What changes after that has a later time than whatever was written before.
     """
     began = time.clock_gettime_ns(_COARSE)
     for _ in range(_TICKS):
-        if ticked := time.clock_gettime_ns(_COARSE) != began:
-            break
+        if time.clock_gettime_ns(_COARSE) != began:
+            return True
         time.sleep(0.001)
-    seen = Watch(margin=0 if ticked else _RACY_NS)
+    return False
+
+
+def written(paths: Iterable[str], after_tick: bool) -> Watch:
+    """What is seen of files that are written; where the clock `ticked` since, no margin is needed."""
+    seen = Watch(margin=0 if after_tick else _RACY_NS)
     for path in paths:
         seen.add_tree(Path(path))
     return seen

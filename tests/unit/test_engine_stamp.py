@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lkbuild.engine.options import BuildOptions
-from lkbuild.engine.stamp import Fresh, Request, Watch, check, signature, write, written
+from lkbuild.engine.stamp import Fresh, Request, Watch, check, signature, ticked, write, written
 
 
 @pytest.fixture
@@ -266,7 +266,9 @@ def test_outputs_are_looked_at_after_a_tick(tmp_path: Path) -> None:
     path = tmp_path / "output"
     for number in range(20):
         path.write_bytes(b"one")
-        seen = written([str(path)])
+        assert written([str(path)], False).racy
+        assert ticked()
+        seen = written([str(path)], True)
         path.write_bytes(b"two")
         assert not seen.racy
         assert seen.paths[str(path)] != signature(str(path)), f"try {number}: a change right afterwards is not told"

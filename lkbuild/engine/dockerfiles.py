@@ -10,7 +10,7 @@ from dataclasses import field, replace
 
 from lkbuild.digest import Digest
 from lkbuild.engine.execute import Place, execute, key_of
-from lkbuild.errors import ImageError, Origin
+from lkbuild.errors import ImageError, Origin, SpecError
 from lkbuild.frozen import frozen
 from lkbuild.packages import Package, TreeEntry, file_inputs
 from lkbuild.plan.step import Input, Step
@@ -28,11 +28,15 @@ class BuiltImage:
 
 @frozen
 class Dockerfiles:
-    """Builds each image once.  `renew`: also those that are in the store.  Threads may share one."""
+    """Builds each image once.  `renew`: also those that are in the store.  Threads may share one.
+
+    `in_vain`: nothing will come of it, and none is built; that is a SpecError without problems.
+    """
 
     place: Place
     architecture: str
     renew: bool
+    in_vain: bool = False
     _built: dict[Digest, Result] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -44,6 +48,8 @@ class Dockerfiles:
         step = Step(f"dockerfile:{package.name}", "dockerfile", params, inputs, origin)
         blobs = {i.role: Blob(i.blob, i.size) for i in inputs if i.blob is not None}
         key = key_of(step, blobs)
+        if self.in_vain:
+            raise SpecError(())
         with self._guard:
             if key not in self._built:
                 try:

@@ -14,7 +14,7 @@ from lkbuild.engine.finding import Finder, Record
 from lkbuild.engine.layouts import image_name, planned_layout, platforms, whole_images
 from lkbuild.engine.stamp import Watch
 from lkbuild.engine.trusting import Demand
-from lkbuild.errors import ImageError, Origin, Problem, SpecError
+from lkbuild.errors import ImageError, LkbuildError, Origin, Problem, SpecError
 from lkbuild.frozen import frozen
 from lkbuild.lock import Lock
 from lkbuild.oci.image import RunConfig, check_layer, layer_history
@@ -95,7 +95,13 @@ class Gathering:
         self._sources: dict[str, tuple[tuple[str, Digest], ...]] = {}
         self._files_of: dict[tuple[str, Lock | None], PackageFiles] = {}
         self._packages: dict[tuple[str, Lock | None], PlannedImage] = {}
+        self._failed: dict[tuple[str, Lock | None], LkbuildError] = {}
         self._records: dict[tuple[str, Lock | None], tuple[Record, ...]] = {}
+
+    @property
+    def missing(self) -> bool:
+        """Whether images that were looked for were not found."""
+        return bool(self._missing)
 
     def find_images(self, specs: Iterable[Spec]) -> None:
         """Find the images of all specs, and that of boot loaders.  `materials` tells of those that are missing.
@@ -129,23 +135,23 @@ class Gathering:
         images: dict[ImageName, PlannedImage] = {}
         layouts: dict[str, PlannedLayout] = {}
         problems: list[Problem] = []
-        wanted = image_origins(spec)
+        wanted, whole = image_origins(spec), list(whole_images(spec))
         if self.bootloader is not None and terms.loaders:
             wanted.setdefault(self.bootloader, Origin("bootloader"))
-        if wrong := self._wrong_packages([*wanted.items(), *((n, o) for _, n, o in whole_images(spec))], terms.watch):
+        if wrong := self._wrong_packages([*wanted.items(), *((n, o) for _, n, o in whole)], terms.watch):
             missing = [Problem(o, self._missing[n].message, self._missing[n].hint)
                        for n, o in wanted.items() if isinstance(n, Reference) and n in self._missing]  # fmt: skip
             raise SpecError([*wrong, *missing])
         for name, origin in wanted.items():
             with _noting(problems, origin):
                 images[name] = self._planned(name, origin, terms)
-        for volume, name, origin in whole_images(spec):
+        for volume, name, origin in whole:
             with _noting(problems, origin):
                 layouts[volume.name] = self._layout(volume, name, origin, terms)
         files = self._files(spec, terms.watch, problems)
-        if problems:
+        if problems or wanted.keys() - images.keys() or {volume.name for volume, _, _ in whole} - layouts.keys():
             raise SpecError(problems)
-        named = (*wanted, *(name for _, name, _ in whole_images(spec)))
+        named = (*wanted, *(name for _, name, _ in whole))
         sources = [each for name in named if isinstance(name, PackageDir) for each in self._sources[name.path]]
         sources += [(f"files: {f.path}", files[f.source][0]) for f in spec.files if f.source in files]
         locked = None if terms.lock is None else Digest.of(terms.lock.encode().encode())
@@ -165,8 +171,14 @@ class Gathering:
         if isinstance(name, Reference):
             return self._pulled(name, origin, terms)
         package, key = self._package(name, terms.watch), (name.path, terms.lock)
+        if key in self._failed:
+            raise self._failed[key]
         if key not in self._packages:
-            self._packages[key], self._records[key] = self._made(package, origin, terms.lock)
+            try:
+                self._packages[key], self._records[key] = self._made(package, origin, terms.lock)
+            except LkbuildError as error:  # which many specs may name: it is not tried again for each
+                self._failed[key] = error
+                raise
         terms.watch.add_seen(self._records[key])
         return self._packages[key]
 

@@ -140,6 +140,8 @@ def _graphs(specs: Mapping[int, Loaded], gathering: Gathering, asked: _Asked) ->
     """The graph of each machine."""
     options, bootloader = asked.options, gathering.bootloader
     gathering.find_images(spec for spec, _ in specs.values())
+    if not asked.refusals.going_on and (asked.refusals.found or gathering.missing):
+        gathering.dockerfiles = replace(gathering.dockerfiles, in_vain=True)
     squashing = functools.cache(mksquashfs)
     style = Style(
         options.compression,

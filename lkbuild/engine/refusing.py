@@ -49,7 +49,7 @@ class Refusals:
 
     def __init__(self, machines: Sequence[Files], going_on: bool) -> None:
         self._machines = machines
-        self._going_on = going_on
+        self.going_on = going_on
         self._found: dict[int, Refusal] = {}
 
     @property
@@ -77,7 +77,7 @@ class Refusals:
                 self.refuse(number, error)
             except Exception as error:
                 known = environmental(error)
-                if known is None and not self._going_on:
+                if known is None and not self.going_on:
                     raise
                 what = LkbuildError(f"this is a bug in lkbuild: {type(error).__name__}: {error}")
                 self.refuse(number, known or what, "" if known else traceback.format_exc())
@@ -86,7 +86,7 @@ class Refusals:
     def refuse(self, number: int, error: LkbuildError, trace: str = "") -> None:
         """Set a machine apart, unless it is.  Where there are several, an error without a place is told at its spec."""
         files = self._machines[number]
-        if (self._going_on or len(self._machines) > 1) and not isinstance(error, SpecError):
+        if (self.going_on or len(self._machines) > 1) and not isinstance(error, SpecError):
             error = SpecError([Problem(Origin(_spec(files)), error.message, error.hint)])
         self._found.setdefault(number, Refusal(files, error, trace))
 
@@ -96,7 +96,7 @@ class Refusals:
 
     def settle(self) -> None:
         """Raise what is wrong with all machines, in their order, unless building goes on without these."""
-        if not self._found or self._going_on:
+        if not self._found or self.going_on:
             return
         errors = [refusal.error for refusal in self.found]
         if len(errors) == 1:

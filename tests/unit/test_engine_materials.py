@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,65 @@ def test_a_dockerfile_without_a_daemon_is_named_by_its_package(tmp_path: Path) -
     assert "building Dockerfile needs a Docker daemon" in problem.message
     assert str(tmp_path / "cache") not in problem.message
     assert "DOCKER_HOST" in (problem.hint or "")
+
+
+class Deaf:
+    """A Docker daemon that closes every connection, and knows how many there were with a request."""
+
+    def __init__(self, path: Path) -> None:
+        self.requests: list[bytes] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listening.accept()
+            with connection:
+                request = connection.recv(1 << 16)
+                if request == b"end":
+                    return
+                if request:
+                    self.requests.append(request)
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX) as ending:
+            ending.connect(self._listening.getsockname())
+            ending.sendall(b"end")
+        self._thread.join()
+        self._listening.close()
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> Iterator[Deaf]:
+    daemon = Deaf(tmp_path / "docker.sock")
+    yield daemon
+    daemon.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "told", "asked"),
+    [
+        ("init: [conf/init:1]\n", ["a.yml:1", "b.yml:2"], 1),
+        ("init: [\n", ["c.yml:2"], 0),
+        ("init: [conf/nosuch:1]\n", ["c.yml:1"], 0),
+    ],
+    ids=["it fails once for all specs", "a spec cannot be read", "an image is missing"],
+)
+def test_a_dockerfile_is_built_once_and_not_in_vain(
+    tmp_path: Path, deaf: Deaf, other: str, told: list[str], asked: int
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "build.yml").write_text("image: web\n")
+    (tmp_path / "web" / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "a.yml").write_text('init: ["@pkg:./web"]\n')
+    (tmp_path / "b.yml").write_text('init: [conf/init:1]\nvolumes: [{name: v, image: "@pkg:./web", format: oci}]\n')
+    (tmp_path / "c.yml").write_text(other)
+    machines = tuple((tmp_path / name,) for name in ("a.yml", "b.yml", "c.yml"))
+    more = {"machines": machines, "docker_host": f"unix://{tmp_path}/docker.sock"}
+    with pytest.raises(SpecError) as caught:
+        run(offline(machines[0][0], tmp_path / "cache", tmp_path / "out", **more))
+    assert [f"{Path(p.origin.file).name}:{p.origin.line}" for p in caught.value.problems] == told
+    assert len(deaf.requests) == asked

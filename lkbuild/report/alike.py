@@ -27,19 +27,24 @@ _UNPACK: frozenset[Form] = frozenset({"medium", "firecracker"})
 
 
 def alike(one: Listing, other: Listing) -> tuple[Listing, Listing]:
-    """Both without what only one of them can say; as they are where both are of one form.
+    """Both without what only one of them can say; of one form, without what only one tells of what it boots.
 
     Of boot/ kernel and command line are left where both tell of them.  Command lines are compared by their words, with
     those that Firecracker needs added where one is a machine for that; and a kernel that only one has unpacked not.
     """
     if one.form == other.form:
-        return one, other
+        untold = one.boots ^ other.boots
+        return _without(one, untold), _without(other, untold)
     forms, boots = {one.form, other.form}, one.boots & other.boots
     if one.kernel != other.kernel and KERNEL in one.files and KERNEL in other.files and forms & _UNPACK:
         boots -= {KERNEL}
     holds = _ALL[one.form] & _ALL[other.form]
     first, second = (_reduced(each, holds, boots, forms) for each in (one, other))
     return first, second
+
+
+def _without(listing: Listing, paths: frozenset[bytes]) -> Listing:
+    return replace(listing, files={path: file for path, file in listing.files.items() if path not in paths})
 
 
 def _reduced(listing: Listing, holds: frozenset[str], boots: frozenset[bytes], forms: set[Form]) -> Listing:

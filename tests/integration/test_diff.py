@@ -18,6 +18,7 @@ import pytest
 from lkbuild.archive.entry import path_text
 from lkbuild.cli import main
 from lkbuild.report.builds import read_listing
+from lkbuild.report.difference import compare
 from tests.support.building import IMAGES, offline, run
 from tests.support.layouts import Layout
 
@@ -247,6 +248,30 @@ def test_an_initrd_of_gnu_cpio(tmp_path: Path, packer: Any) -> None:
         b"a": (4, b"a"), b"b": (4, b"a"), b"c": (5, b""),
     }  # fmt: skip
     assert files[b"a"].digest == files[b"b"].digest
+
+
+@pytest.mark.parametrize(
+    ("beside", "changed"),
+    [
+        ({}, []),
+        ({"x-kernel": b"k", "x-cmdline": b"quiet"}, ["boot/cmdline"]),
+        ({"x-cmdline": b"quiet"}, ["boot/cmdline"]),
+        ({"x-kernel": b"other", "x-cmdline": b"loud"}, ["boot/kernel"]),
+    ],
+    ids=["nothing", "both", "a command line alone", "another kernel"],
+)
+def test_what_an_initrd_alone_does_not_tell_is_no_difference(
+    tmp_path: Path, beside: dict[str, bytes], changed: list[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    for name, files in (("old", {"x-kernel": b"k", "x-cmdline": b"loud"}), ("new", beside)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x-initrd.img").write_bytes(pack(tmp_path, "file\n"))
+        for file, data in files.items():
+            (tmp_path / name / file).write_bytes(data)
+    one, other = (read_listing(tmp_path / name / "x-initrd.img") for name in ("old", "new"))
+    for found in (compare(one, other), compare(other, one)):
+        assert [change.path for change in found.files] == changed
 
 
 def pack(tree: Path, names: str) -> bytes:

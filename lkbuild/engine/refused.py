@@ -13,13 +13,18 @@ _NOT_OURS = (
 )  # fmt: skip
 """What a full disk or a forbidden directory answers: nobody's bug."""
 
+_HOMELESS = "Could not determine home directory."
+"""What pathlib's `expanduser` raises for `~nobody/file`."""
+
 
 def environmental(error: BaseException) -> LkbuildError | None:
-    """The error for what a disk, a permission or a limit refused; None for any other exception."""
+    """The error for what a disk, a permission or a limit refused, and for nobody's home; None for any other one."""
     if isinstance(error, OSError) and (error.errno in _NOT_OURS or _went_away(error)):
         where = f"{error.filename}: " if error.filename else ""
         hint = "make room, or say cache=DIR or dir=DIR" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
         return LkbuildError(f"{where}{error.strerror}", hint)
+    if isinstance(error, RuntimeError) and str(error) == _HOMELESS:
+        return LkbuildError("a path begins with ~, and whose home that is is not known here", "write it in full")
     return None
 
 

@@ -39,3 +39,8 @@ def test_a_file_that_went_away(tmp_path: Path) -> None:
 )
 def test_mistakes_of_ours(error: BaseException) -> None:
     assert environmental(error) is None
+
+
+def test_nobodys_home_is_told() -> None:
+    told = environmental(_error(lambda: Path("~no-such-user/file").expanduser()))
+    assert told is not None and "begins with ~" in told.message and told.hint == "write it in full"

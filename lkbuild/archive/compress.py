@@ -13,7 +13,6 @@ from typing import BinaryIO, Literal, Protocol, cast
 from isal import isal_zlib
 
 from lkbuild.archive.entry import Buffer
-from lkbuild.archive.gzipwrite import GzipEncoder
 from lkbuild.errors import ArchiveError
 
 if sys.version_info >= (3, 14):
@@ -244,6 +243,8 @@ def open_compressed(raw: BinaryIO, codec: Codec, level: int | None = None) -> Co
 def _encoder(codec: Codec, level: int) -> _Encoder:
     match codec:
         case "gzip":
+            from lkbuild.archive.gzipwrite import GzipEncoder  # loads pools of threads, and `logging` with them
+
             return GzipEncoder(level)
         case "zstd":
             named = zstd.CompressionParameter

@@ -14,7 +14,7 @@ from doit.cmdparse import CmdParseError
 from doit.dependency import Dependency
 from doit.task import Task
 
-from lkbuild.engine import asking, jobs
+from lkbuild.engine import jobs
 from lkbuild.engine.arguments import Order, manner, order, switched
 from lkbuild.engine.building import EVERYTHING, Others, Wish, build, store_writing
 from lkbuild.engine.events import Said, nobody
@@ -163,12 +163,22 @@ class Call:
 
     def _ask(self, show: Show, wanted: Order, selection: Sequence[str]) -> int:
         if selection[0] == "why":
-            return asking.why(wanted, selection[1:], self.project.prepare, show)
+            return self._why(show, wanted, selection[1:])
         if len(selection) > 1:
             raise UsageError(
                 f"plan tells of whole machines, not of {selection[1]}", f"doit why {selection[1]}, perhaps"
             )
-        return asking.plan(wanted, self._jobs(show), self.project.prepare, show)
+        return self._plan(show, wanted)
+
+    def _plan(self, show: Show, wanted: Order) -> int:
+        from lkbuild.engine.asking import plan  # loads all of the engine, which a build with nothing to do need not
+
+        return plan(wanted, self._jobs(show), self.project.prepare, show)
+
+    def _why(self, show: Show, wanted: Order, tasks: Sequence[str] = ()) -> int:
+        from lkbuild.engine.asking import why
+
+        return why(wanted, tasks, self.project.prepare, show)
 
     def _build(self, show: Show, wanted: Order, selection: tuple[str, ...], theirs: Mapping[str, Task]) -> int:
         for task in theirs.values():
@@ -210,9 +220,9 @@ class Call:
                 "dev": lambda: self.project.dev(wanted, show),
                 "lock": lambda: self.project.lock(wanted, show, False),
                 "update": lambda: self.project.lock(wanted, show, True),
-                "plan": lambda: asking.plan(wanted, self._jobs(show), self.project.prepare, show),
+                "plan": lambda: self._plan(show, wanted),
                 "report": lambda: self.project.report(wanted, show),
-                "why": lambda: asking.why(wanted, (), self.project.prepare, show),
+                "why": lambda: self._why(show, wanted),
             }
         )
 
@@ -249,7 +259,9 @@ class Call:
         try:
             ours = build_tasks(prepared.session, prepared.session.graph.outputs, store_writing())
             if self.command.name == "info":
-                ours.update(asking.with_causes(self.args, ours, prepared.session, wanted.options))
+                from lkbuild.engine.asking import with_causes
+
+                ours.update(with_causes(self.args, ours, prepared.session, wanted.options))
             yield ours
         finally:
             prepared.close()

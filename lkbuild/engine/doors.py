@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lkbuild.digest import Digest
 from lkbuild.engine.finding import Finder, layer_descriptor
@@ -13,10 +14,12 @@ from lkbuild.oci.image import Descriptor
 from lkbuild.packages.params import DockerfileBuild
 from lkbuild.reference import Reference
 from lkbuild.sources import Daemon, Dockerfile, debian
-from lkbuild.sources.signatures import Looked, signatures
 from lkbuild.steps.work import Progress, Work
 from lkbuild.store.values import Blob
-from lkbuild.trust.judge import Candidate
+
+if TYPE_CHECKING:
+    from lkbuild.sources.signatures import Looked
+    from lkbuild.trust.judge import Candidate
 
 
 @frozen
@@ -37,6 +40,8 @@ class WayOut:
 
     def signatures(self, reference: Reference, digest: Digest) -> Iterator[Candidate | Looked]:
         """The signatures of an image, where it was found."""
+        from lkbuild.sources.signatures import signatures
+
         return signatures(self.finder.signed_at(reference), reference, digest)
 
     def fetch_file(self, uri: str, blob: Blob, into: Path, progress: Progress) -> None:

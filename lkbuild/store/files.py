@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -105,15 +106,22 @@ def _exchanged(temporary: Path, path: Path) -> bool:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change their names at once (renameat2(2)); False where this cannot be done here."""
+    """Let two paths change their names at once; False where this cannot be done here."""
+    rename = _renameat2()
+    return rename is not None and rename(os.fsencode(one), os.fsencode(other)) == 0
+
+
+@functools.cache
+def _renameat2() -> Callable[[bytes, bytes], int] | None:
+    """renameat2(2) of the C library, which exchanges two paths; None where it has none."""
     try:
         import ctypes
 
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        function = ctypes.CDLL(None, use_errno=True).renameat2
     except (ImportError, AttributeError, OSError):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0)
+        return None
+    exchange = ctypes.c_uint(_RENAME_EXCHANGE)
+    return lambda one, other: int(function(_AT_FDCWD, one, _AT_FDCWD, other, exchange))
 
 
 def same_file(handle: int, path: Path) -> bool:

@@ -8,15 +8,20 @@ from bench.laboratory import Laboratory, Subject
 from bench.stopwatch import Run
 from bench.workload import Fleet
 
+_MANY = 100
+"""Specs of which a cold build is long enough to be measured but once in a round."""
+
 
 def measure(lab: Laboratory, fleet: Fleet) -> None:
     """Write the rows of a fleet into the book."""
     fleet.make(lab.rounds + 1)
     title = f"{fleet.count} specs"
     for turn in lab.turns():
-        for subject in lab.subjects:
-            subject.forget_made(fleet.layout)
-            lab.note(f"{title}: cold", _build(subject, fleet), subject.name)
+        for jobs in ("1", "2") if fleet.count < _MANY else ("2",):
+            for subject in lab.subjects:
+                subject.forget_made(fleet.layout)
+                row = f"{title}: cold" if jobs == "2" else f"{title}: cold, -n 1"
+                lab.note(row, _build(subject, fleet, "-n", jobs), subject.name)
         for subject in lab.subjects:
             _build(subject, fleet)
         for _ in range(3):
@@ -32,8 +37,8 @@ def measure(lab: Laboratory, fleet: Fleet) -> None:
             lab.note(f"{title}: an image all share changed", _build(subject, fleet), subject.name)
 
 
-def _build(subject: Subject, fleet: Fleet) -> Run:
-    return subject.lkbuild("--offline", "--images", fleet.layout, f"spec={fleet.specs}/*.yml")
+def _build(subject: Subject, fleet: Fleet, *more: str) -> Run:
+    return subject.lkbuild("--offline", *more, "--images", fleet.layout, f"spec={fleet.specs}/*.yml")
 
 
 def _doit(subject: Subject, fleet: Fleet) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -64,7 +63,7 @@ def _dev(subject: Subject, project: Path, swap: str) -> Iterator[tuple[subproces
         try:
             yield process, port
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(60)
 
 

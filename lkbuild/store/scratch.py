@@ -65,22 +65,26 @@ class Scratch:
         """Remove the directories of processes that were killed: nobody holds their lock any more."""
         with contextlib.suppress(OSError):
             for path in self._parent.iterdir():
-                if not path.is_dir() or time.time() - path.stat().st_mtime < _YOUNG:
-                    continue
-                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-                except BlockingIOError:
-                    continue
-                finally:
-                    os.close(handle)
+                with contextlib.suppress(OSError):  # of somebody else's, or gone meanwhile
+                    _sweep(path)
 
     def _make(self) -> _Directory:
         path = Path(tempfile.mkdtemp(dir=self._parent))
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(handle, fcntl.LOCK_EX)
         return _Directory(path, handle)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a directory if nobody holds it, and nobody is about to.  OSError where it cannot be opened, or is held."""
+    if not path.is_dir() or time.time() - path.stat().st_mtime < _YOUNG:
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _emptied(directory: Path) -> bool:

@@ -356,6 +356,19 @@ def test_collection_sweeps_locks_and_records_of_earlier_boots(store: Store) -> N
     assert [path.name for path in (store.root / "verified").iterdir()] == [boot_id()]
 
 
+def test_what_cannot_be_looked_at_keeps_nothing_else_from_being_swept(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    left = [tmp_path / "tmp" / name for name in ("a", "b", "c")]
+    for path in left:
+        path.mkdir()
+    loop = tmp_path / "tmp" / "aa"
+    loop.symlink_to(loop)
+    for path in left:
+        os.utime(path, (1000, 1000))
+    Store.open(tmp_path).close()
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["aa"]
+
+
 def test_writers_with_different_caches_never_mix_their_bytes(tmp_path: Path) -> None:
     stores = [Store.open(tmp_path / name) for name in ("one", "two")]
     contents = [bytes([65 + number]) * 3_000_000 for number in range(2)]

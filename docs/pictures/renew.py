@@ -22,8 +22,6 @@ HERE = Path(__file__).parent
 COLUMNS, ROWS = 100, 12
 WIDE, HIGH = 8.4, 18
 """Pixels of a letter."""
-RUNNING = 2
-"""So many steps run when the picture of the display is taken."""
 COLOURS = {
     "default": "#d5d8dd", "black": "#5b6069", "red": "#e5716b", "green": "#7fbf7f", "brown": "#d9b25f",
     "blue": "#6ca8e0", "magenta": "#c58fd1", "cyan": "#67bfc0", "white": "#f2f3f5",
@@ -42,8 +40,8 @@ def main() -> None:
 
 
 def live(work: Path) -> str:
-    """A cold build's display in the middle of its work, as SVG."""
-    terminal, picture = Terminal(COLUMNS, ROWS), ""
+    """A cold build's display when most of its steps at work tell how far they are, as SVG."""
+    terminal, picture, most = Terminal(COLUMNS, ROWS), "", 1
     words = ["build", "--cache", str(work / "cache"), "--dir", str(work / "out"), str(ROOT / "specs" / "nginx.yml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
     command, slave = [sys.executable, "-m", "lkbuild", *words], terminal.slave
@@ -51,8 +49,9 @@ def live(work: Path) -> str:
     while process.poll() is None:
         terminal.read(0.05)
         lines = terminal.lines
-        if lines and "steps" in lines[-1] and sum("/s" in line for line in lines[:-1]) >= RUNNING:
-            picture = svg(terminal)
+        at_work = sum("/s" in line for line in lines[:-1])
+        if lines and "steps" in lines[-1] and at_work >= most:
+            picture, most = svg(terminal), at_work
     terminal.close()
     if process.returncode or not picture:
         raise SystemExit(f"the build ended with {process.returncode}, and {'a' if picture else 'no'} picture was taken")
@@ -76,11 +75,11 @@ def svg(terminal: Terminal) -> str:
             while end < COLUMNS and (cells[end].fg, cells[end].bold) == (cells[at].fg, cells[at].bold):
                 end += 1
             text = "".join(cell.data for cell in cells[at:end])
-            if text.strip():
+            if text := text.rstrip():
                 colour = COLOURS.get(cells[at].fg, f"#{cells[at].fg}")
                 weight = ' font-weight="bold"' if cells[at].bold else ""
                 spans.append(
-                    f'<tspan x="{12 + at * WIDE:g}" textLength="{(end - at) * WIDE:g}" fill="{colour}"{weight}>'
+                    f'<tspan x="{12 + at * WIDE:g}" textLength="{len(text) * WIDE:g}" fill="{colour}"{weight}>'
                     f"{html.escape(text)}</tspan>"
                 )
             at = end
@@ -89,14 +88,14 @@ def svg(terminal: Terminal) -> str:
 
 
 def screenshots(report: Path, profile: Path) -> None:
-    """The report's map, with what stands above it, and its timeline."""
+    """The sections of the report with its map and its timeline."""
     chrome = started(profile)
     try:
-        chrome.set_window_size(1180, 900)
+        chrome.set_window_size(1180, 1500)
         chrome.get(report.as_uri())
-        chrome.save_screenshot(str(HERE / "map.png"))
-        section = chrome.execute_script("return document.querySelector('#timeline').closest('section')")
-        section.screenshot(str(HERE / "timeline.png"))
+        for name in ("map", "timeline"):
+            section = chrome.execute_script(f"return document.querySelector('#{name}').closest('section')")
+            section.screenshot(str(HERE / f"{name}.png"))
     finally:
         chrome.quit()
 

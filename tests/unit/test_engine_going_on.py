@@ -13,6 +13,7 @@ from lkbuild.engine.history_files import HistoryFiles
 from lkbuild.engine.options import BuildOptions
 from lkbuild.engine.outputs import is_current
 from lkbuild.engine.session import Session
+from lkbuild.plan.kinds import KINDS
 from lkbuild.store import Store
 from tests.unit import toy
 from tests.unit.toy_project import DODO, THEIRS, ToyProject
@@ -155,8 +156,9 @@ def test_questions_are_answered_for_the_specs_that_can_be_read(project: ToyProje
         assert "nginx" in said.out and "other" in said.out
 
 
-def test_of_a_machine_that_is_left_out_nothing_is_told(tmp_path: Path) -> None:
+def test_of_a_machine_that_is_left_out_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its results may be known, and were to be made again: that is over when it is left out."""
+    monkeypatch.setitem(KINDS, "toy", toy.KIND)
     (tmp_path / "good.yml").write_text("base: hello\n")
     (tmp_path / "bad.yml").write_text("base: note of the bad\ntop < base: x\n")
     machines = tuple((tmp_path / name,) for name in ("good.yml", "bad.yml"))

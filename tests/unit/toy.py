@@ -50,8 +50,8 @@ def toy(params: Toy, work: Any) -> None:
     work.output("out").write_text(text + params.text + "\n")
 
 
-KINDS["toy"] = Kind("toy", 1, Toy)
-FUNCTIONS["toy"] = toy
+KIND = Kind("toy", 1, Toy)
+"""Known from the first `prepare` on, and not by loading this: the record of every build names all kinds there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ class ToyPrepared:
 
 
 def prepare(options: Any, listen: Any, going_on: bool = False) -> ToyPrepared:
+    KINDS.setdefault("toy", KIND)
+    FUNCTIONS.setdefault("toy", toy)
     watch, refusals = Watch(), Refusals(options.machines, going_on)
     store = Store.open(options.cache)
     graphs = refusals.each(lambda number: _graph(options.machines[number], options, watch.part(number)))

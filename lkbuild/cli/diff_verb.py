@@ -83,7 +83,8 @@ def _output(path: Path) -> Path:
         raise UsageError(f"there is no build {path}", hint)
     found = sorted(file for file in path.iterdir() if _is_output(file))
     if len(found) != 1:
-        names = ", ".join(file.name for file in found[:5]) or "none"
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        names = (", ".join(file.name for file in found[:5]) or "none") + more
         raise UsageError(f"{path} has {len(found)} builds that can be compared: {names}", "name one of them")
     return found[0]
 

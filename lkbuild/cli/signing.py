@@ -71,7 +71,7 @@ def private_key(given: Given) -> PrivateKey:
     """The key to sign with."""
     files = all_of(given, "key")
     if len(files) != 1:
-        raise UsageError("--key names the one private key to sign with", "say --key FILE")
+        raise UsageError(f"{len(files) or 'no'} private keys are named, and one signs", "say --key FILE")
     return read_private_key(Path(files[0]))
 
 

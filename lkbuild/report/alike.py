@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lkbuild.plan.record import PATH as RECORD
 from lkbuild.report.listing import CMDLINE, KERNEL, Form, Listing, bare, text_file
 from lkbuild.steps.firecracker import boot_arguments
 
@@ -20,7 +21,10 @@ _ALL: dict[Form, frozenset[str]] = {
     "erofs": frozenset({"attributes"}),
     "iso": frozenset(),
 }
-"""What not every form holds: extended attributes; all of boot/; the microcode before an initrd's first file."""
+"""What not every form holds: extended attributes; all of boot/; the microcode before an initrd's first file.
+
+Nor is the record of the build the same in all: what only some formats are made with stands in those alone.
+"""
 
 _UNPACK: frozenset[Form] = frozenset({"medium", "firecracker"})
 """Forms whose kernel may be another's, unpacked."""
@@ -78,4 +82,6 @@ def _both_have(path: bytes, holds: frozenset[str], forms: set[Form]) -> bool:
         return "boot" in holds
     if path in (b"kernel", b"kernel/x86") or path.startswith(b"kernel/x86/microcode"):
         return "microcode" in holds
+    if path == RECORD.encode():
+        return False
     return path != b"Dockerfile" or "docker" not in forms

@@ -85,15 +85,18 @@ class Builds:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
-    def built(self, name: str, format: str, old: str = "", new: str = "") -> Path:
-        """What the outputs of a format have in common, the spec's text `old` having become `new`."""
+    def built(self, name: str, format: str, old: str = "", new: str = "", lock: bool = False) -> Path:
+        """What the outputs of a format have in common, the spec's text `old` having become `new`.
+
+        With `lock` the machine has the record of its build.
+        """
         if (name, format) not in self._done:
             project, options = self.project(name, format)
             spec = project.root / "machine.yml"
             text = spec.read_text()
             assert old in text
             spec.write_text(text.replace(old, new))
-            project.build(format, **options)
+            project.build(format, **options, lock=lock)
             spec.write_text(text)
             self._done[name, format] = project.out / "machine"
         return self._done[name, format]
@@ -135,6 +138,15 @@ def test_a_file_that_changed_is_told_and_nothing_else(builds: Builds, format: st
     assert (same.returncode, same.stdout, same.stderr) == (0, "", "")
     in_directory = diff(before.parent, after)
     assert (in_directory.returncode, in_directory.stdout) == (1, done.stdout)
+
+
+def test_the_record_of_the_build_is_no_difference_of_formats(builds: Builds) -> None:
+    """A medium's names the package of boot loaders, an initrd's does not."""
+    medium, initrd = (builds.built("recorded", format, lock=True) for format in ("iso-efi", "kernel+initrd"))
+    same = diff(medium, initrd)
+    assert (same.returncode, same.stdout, same.stderr) == (0, "", "")
+    other = builds.built("changed record", "kernel+initrd", "contents: hello", "contents: good-bye", lock=True)
+    assert "  ~ lkbuild.json" in diff(initrd, other).stdout, "of two builds of one format it is one"
 
 
 @pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("tar", "rpi3")])

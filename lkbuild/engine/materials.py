@@ -18,7 +18,8 @@ from lkbuild.errors import ImageError, LkbuildError, Origin, Problem, SpecError
 from lkbuild.frozen import frozen
 from lkbuild.lock import Lock
 from lkbuild.oci.image import RunConfig, check_layer, layer_history
-from lkbuild.packages import Package, TreeEntry, read_package, snapshot
+from lkbuild.packages import Deb, DebianRequest, Package, TreeEntry, read_package, snapshot
+from lkbuild.packages.read import BUILD_FILE
 from lkbuild.plan.images import (
     PackageFiles,
     PlannedImage,
@@ -219,12 +220,19 @@ class Gathering:
         self._sources[str(package.directory)] = _sources(package, entries)
         request = package.request(architecture) if package.kind != "dockerfile" else None
         locked = lock.debs(request) if lock and request is not None else None
-        debs = locked or (self.finder.debs(request) if request is not None else ())
+        debs = locked or (self._debs(package, request) if request is not None else ())
         self._files_of[str(package.directory), lock] = package_files(package, entries, request, debs)
         if package.kind == "dockerfile":
             return self._dockerfile(package, entries, origin)
         records = () if locked or request is None else self.finder.debian_records(request)
         return packaged(package, architecture, debs, entries, origin), records
+
+    def _debs(self, package: Package, request: DebianRequest) -> tuple[Deb, ...]:
+        """The Debian packages of a package; ImageError names the file that asks for them."""
+        try:
+            return self.finder.debs(request)
+        except ImageError as error:
+            raise ImageError(f"{package.directory / BUILD_FILE}: {error.message}", error.hint) from error
 
     def _dockerfile(
         self, package: Package, entries: tuple[TreeEntry, ...], origin: Origin
@@ -282,8 +290,8 @@ def _sources(package: Package, entries: tuple[TreeEntry, ...]) -> tuple[tuple[st
     """The files a package is made of, by its name and their paths below it."""
     root = package.root.name if package.root is not None else ""
     files = ((f"{package.name}/{root}/{each.path}", each.digest) for each in entries)
-    build = Digest.of_file(package.directory / "build.yml")
-    return (f"{package.name}/build.yml", build), *((name, digest) for name, digest in files if digest is not None)
+    build = Digest.of_file(package.directory / BUILD_FILE)
+    return (f"{package.name}/{BUILD_FILE}", build), *((name, digest) for name, digest in files if digest is not None)
 
 
 @contextmanager

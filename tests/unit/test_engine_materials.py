@@ -45,6 +45,19 @@ def test_a_package_for_another_architecture_is_refused_before_others_are_looked_
     ]
 
 
+def test_debian_packages_that_cannot_be_had_are_told_with_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "build.yml").write_text("image: web\ndebian: {packages: [curl]}\n")
+    spec = tmp_path / "m.yml"
+    spec.write_text('init: ["@pkg:./web"]\n')
+    with pytest.raises(SpecError) as caught:
+        run(offline(spec, tmp_path / "cache", tmp_path / "out"))
+    (problem,) = caught.value.problems
+    assert str(problem.origin).endswith("m.yml:1:8")
+    assert problem.message.startswith(f"{tmp_path}/web/build.yml: the Debian packages curl were never resolved")
+    assert "build once without offline=yes" in (problem.hint or "")
+
+
 def test_a_dockerfile_without_a_daemon_is_named_by_its_package(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "build.yml").write_text("image: web\n")

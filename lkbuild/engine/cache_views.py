@@ -53,12 +53,16 @@ class Holding(Worded):
     def words(self, verbose: bool) -> Iterator[str]:
         """See Worded."""
         if self.machines:
-            names = [
-                each.name if verbose else "+".join(f.rpartition("/")[2] for f in each.files) for each in self.machines
-            ]
+            files = ["+".join(file.rpartition("/")[2] for file in each.files) for each in self.machines]
+            several = Counter(files)
             rows = [
-                (name, str(each.results), size_words(each.bytes), size_words(each.own))
-                for name, each in zip(names, self.machines, strict=True)
+                (
+                    each.name if verbose else name if several[name] == 1 else f"{name} ({each.name})",
+                    str(each.results),
+                    size_words(each.bytes),
+                    size_words(each.own),
+                )
+                for name, each in zip(files, self.machines, strict=True)
             ]
             yield from table(("spec", "results", "bytes", "its own"), rows)
             yield ""

@@ -76,6 +76,7 @@ def _until(process: subprocess.Popen[bytes], port: int, text: str) -> None:
 
 
 def _served(port: int) -> str:
+    # Not that of tests.support.servers, with which this process would be larger than those whose memory it measures.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/", headers={"Connection": "close"})

@@ -97,8 +97,8 @@ class Index:
 
     def __init__(self, data: bytes, small: int = _SMALL) -> None:
         self._data = data
-        self._rows: list[IndexEntry] | None = None
         self.head, self.closed = (parse_index(data), b"") if len(data) < small else _head(data)
+        self._rows = None if self.closed else self.head
 
     @property
     def rows(self) -> list[IndexEntry]:

@@ -106,7 +106,7 @@ class _Node:
         return self._kids
 
     def close(self) -> None:
-        """Leave open what lies in it, besides which nothing is there."""
+        """Something lies in it, and nothing else did so far; who asks for it is told to look at all rows."""
         if self.kids:
             raise _OpenedError
         self._kids = None

@@ -57,13 +57,13 @@ class Finder:
 
     def at_hand(self, reference: Reference) -> Image | None:
         """The image where nobody need be asked over a socket; None where somebody must.  ImageError if it is broken."""
-        for source in self.sources.local:
-            if isinstance(source, Daemon):
-                return None
-            answer = source.resolve(reference, self.platform)
-            if isinstance(answer, Image):
-                self._note(reference, source)
-                return answer
+        near = tuple(source for source in self.sources.local if not isinstance(source, Daemon))
+        found, _ = search(near, reference, self.platform)
+        if found is not None:
+            self._note(reference, found.source)
+            return found.image
+        if len(near) < len(self.sources.local):
+            return None  # the daemon, which is the last of them, is asked before anything that is remembered
         remembered = self._recall(image_key(reference, self.platform), reference)
         return None if remembered is None else remembered.images[0]
 

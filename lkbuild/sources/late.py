@@ -21,7 +21,23 @@ if TYPE_CHECKING:
     from lkbuild.sources.registry import Registry
 
 
-class LateRegistry(Source):
+class Registries(Source):
+    """Every registry, as far as nothing need be asked."""
+
+    def describe(self) -> str:
+        """See Source."""
+        return "registry"
+
+    def where(self, reference: Reference) -> str:
+        """See Source."""
+        return f"registry {reference.registry}"
+
+    def fingerprint(self, references: Iterable[Reference] = ()) -> str:
+        """See Source.  A constant: tags are looked up again when somebody asks for it, never by themselves."""
+        return "registry"
+
+
+class LateRegistry(Registries):
     """What a `Registry` of these options is, without loading it before something is asked."""
 
     def __init__(self, options: RegistryOptions) -> None:
@@ -38,18 +54,6 @@ class LateRegistry(Source):
 
                 self._registry = Registry(self._options)
             return self._registry
-
-    def describe(self) -> str:
-        """See Source."""
-        return "registry"
-
-    def where(self, reference: Reference) -> str:
-        """See Source."""
-        return f"registry {reference.registry}"
-
-    def fingerprint(self, references: Iterable[Reference] = ()) -> str:
-        """See Source.  A constant: tags are looked up again when somebody asks for it, never by themselves."""
-        return "registry"
 
     def find(self, reference: Reference, platform: Platform | None) -> Document:
         """See Source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
@@ -18,8 +18,9 @@ from lkbuild.reference import Reference
 from lkbuild.sources.asking import Asking, Endpoint, Request
 from lkbuild.sources.auth import BusyError
 from lkbuild.sources.download import Download, too_large
+from lkbuild.sources.late import Registries
 from lkbuild.sources.options import RegistryOptions
-from lkbuild.sources.source import AbsentError, Document, Progress, Source, quiet
+from lkbuild.sources.source import AbsentError, Document, Progress, quiet
 from lkbuild.sources.transport import Response
 from lkbuild.sources.verify import WrongBytesError, checked, digest_like
 
@@ -28,7 +29,7 @@ _MAX_PAGES = 8
 _NEXT = re.compile(r'<([^<>\s]+)>\s*;\s*rel="?next"?')
 
 
-class Registry(Source):
+class Registry(Registries):
     """Every registry, by the names in the references.  `pause` waits seconds, `now` tells the time."""
 
     def __init__(
@@ -42,18 +43,6 @@ class Registry(Source):
     def close(self) -> None:
         """Close the connections."""
         self.asking.close()
-
-    def describe(self) -> str:
-        """See Source."""
-        return "registry"
-
-    def where(self, reference: Reference) -> str:
-        """See Source."""
-        return f"registry {reference.registry}"
-
-    def fingerprint(self, references: Iterable[Reference] = ()) -> str:
-        """See Source.  A constant: tags are looked up again when somebody asks for it, never by themselves."""
-        return "registry"
 
     def find(self, reference: Reference, platform: Platform | None) -> Document:
         """See Source."""

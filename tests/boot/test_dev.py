@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import signal
@@ -16,22 +15,11 @@ import pytest
 
 from tests.boot.test_specs import SECONDS, SPECS
 from tests.support.building import digests
-from tests.support.servers import free_port
+from tests.support.servers import free_port, served
 
 pytestmark = [pytest.mark.boot, pytest.mark.network]
 
 PAGE = "pkg/nginx/root/usr/share/nginx/html/index.html"
-
-
-def served(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", "/", headers={"Connection": "close"})
-        return connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException) as error:
-        return repr(error)
-    finally:
-        connection.close()
 
 
 def wait(condition: Callable[[], bool], what: Callable[[], str]) -> None:

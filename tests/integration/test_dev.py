@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import shutil
 import signal
@@ -28,7 +27,7 @@ from lkbuild.machine.options import MachineOptions
 from lkbuild.sources import Registry, RegistryOptions
 from tests.fakes.machine import archives, fake_machine
 from tests.support.building import digests, run
-from tests.support.servers import free_port
+from tests.support.servers import free_port, served
 
 pytestmark = pytest.mark.network
 SECONDS = 120.0
@@ -90,15 +89,7 @@ class Dev:
             time.sleep(0.02)
 
     def served(self) -> str:
-        """The page, or why there is none: a service being swapped out may go away in the middle of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", "/", headers={"Connection": "close"})
-            return connection.getresponse().read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            return repr(error)
-        finally:
-            connection.close()
+        return served(self.port)
 
     def wait_served(self, text: str) -> None:
         end = time.monotonic() + SECONDS

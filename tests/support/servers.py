@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -48,6 +49,18 @@ def answers(family: int, address: object) -> bool:
     """Whether somebody accepts connections there."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(address) == 0  # type: ignore[arg-type]
+
+
+def served(port: int) -> str:
+    """The page that is served at a port of 127.0.0.1, or why there is none: who serves it may go away meanwhile."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/", headers={"Connection": "close"})
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def seen(root: Path) -> list[tuple[str, int, int, bytes]]:
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         text = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        found.append((str(path.relative_to(root)), status.st_mode, int(status.st_mtime) * path.is_file(), text))
+        time = int(status.st_mtime) * stat.S_ISREG(status.st_mode)  # cpio gives links the time of day
+        found.append((str(path.relative_to(root)), status.st_mode, time, text))
     return found
 
 
